@@ -1,0 +1,32 @@
+//! The API machinery as pure functions: values in, values out, no I/O and no clock but the one handed in.
+//!
+//! ```text
+//!   bytes ──decode──► serde_json::Value (the tree) ──default, validate, patch──► Draft ──commit──► Object
+//!                                                                                (store)    │
+//!                                  bytes as stored ◄── get, list, watch ────────────────────┤
+//!                                  typed view (`Pod`, …), decoded at most once ◄────────────┘
+//! ```
+//!
+//! * [`Kind`] is one entry of the [`Registry`]: everything the generic engine must know about a resource.
+//!   What a kind does of its own is its [`Strategy`], one file each under `kinds/`.
+//! * [`Object`] is an object as everyone in the process shares it; [`Draft`] is one that has no revision yet.
+//! * [`Status`] is the one error that clients see; [`field`] holds the errors it is made of.
+
+pub mod field;
+mod kind;
+pub mod labels;
+mod object;
+mod status;
+mod strategy;
+mod typed;
+
+pub use kind::{Gvk, Gvr, Kind, Registry, Scope, Subresources};
+pub use object::{Draft, Meta, Object, OwnerReference};
+pub use status::{Cause, Reason, Status};
+pub use strategy::{Column, NoStrategy, Strategy};
+pub use typed::{DecodeError, Resource};
+
+/// Upstream's Go types, for in-process readers; decode them with [`Object::view`], encode with [`Resource::to_value`].
+pub use k8s_openapi;
+/// The tree on which patches, defaulting and validation work.
+pub use serde_json::Value;

@@ -1,0 +1,226 @@
+//! An object as the store, the watchers, informers and controllers share it: encoded once, decoded at most once.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{DecodeError, Resource, Status};
+
+/// What selectors, owners, admission and the garbage collector look at, parsed once.
+#[derive(Debug, Default, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    pub name: Box<str>,
+    /// Empty for cluster-scoped objects.
+    pub namespace: Box<str>,
+    pub uid: Box<str>,
+    pub generation: i64,
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub owner_references: Vec<OwnerReference>,
+    pub finalizers: Vec<Box<str>>,
+    /// RFC 3339, as stored.
+    pub creation_timestamp: Option<Box<str>>,
+    /// RFC 3339, as stored. Set once a graceful deletion has begun.
+    pub deletion_timestamp: Option<Box<str>>,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    pub api_version: Box<str>,
+    pub kind: Box<str>,
+    pub name: Box<str>,
+    pub uid: Box<str>,
+    pub controller: Option<bool>,
+    pub block_owner_deletion: Option<bool>,
+}
+
+impl Meta {
+    /// The owner with `controller: true`, if any.
+    pub fn controller(&self) -> Option<&OwnerReference> {
+        self.owner_references.iter().find(|o| o.controller == Some(true))
+    }
+    pub fn is_deleting(&self) -> bool {
+        self.deletion_timestamp.is_some()
+    }
+}
+
+/// An encoded object without a resource version: what a write hands to the store.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    json: Vec<u8>,
+    /// Where `"resourceVersion":"N",` goes.
+    splice: usize,
+    meta: Meta,
+}
+
+impl Draft {
+    /// Encodes a tree in the storage version. `metadata.resourceVersion` is dropped: the store gives it.
+    ///
+    /// Errors with `BadRequest` where `metadata` is not an object or one of its fields has the wrong type.
+    pub fn encode(tree: &Value) -> Result<Draft, Status> {
+        let root = tree.as_object().ok_or_else(|| Status::bad_request("the object is not a JSON object"))?;
+        let empty = Map::new();
+        let metadata = match root.get("metadata") {
+            Some(Value::Object(m)) => m,
+            None | Some(Value::Null) => &empty,
+            Some(_) => return Err(Status::bad_request("metadata is not a JSON object")),
+        };
+        let mut json = Vec::with_capacity(512);
+        json.push(b'{');
+        for key in ["kind", "apiVersion"] {
+            if let Some(v) = root.get(key) {
+                member(&mut json, key, v);
+                json.push(b',');
+            }
+        }
+        json.extend_from_slice(b"\"metadata\":{");
+        let splice = json.len();
+        for (key, v) in metadata.iter().filter(|(k, _)| *k != "resourceVersion") {
+            member(&mut json, key, v);
+            json.push(b',');
+        }
+        if json.last() == Some(&b',') {
+            json.pop();
+        }
+        json.push(b'}');
+        for (key, v) in root.iter().filter(|(k, _)| !matches!(k.as_str(), "kind" | "apiVersion" | "metadata")) {
+            json.push(b',');
+            member(&mut json, key, v);
+        }
+        json.push(b'}');
+        let meta = parse_meta(&json).map_err(|e| Status::bad_request(format!("metadata: {e}")))?;
+        Ok(Draft { json, splice, meta })
+    }
+
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The object as of `revision`. One copy of the bytes, no encoding.
+    pub fn at(&self, revision: u64) -> Object {
+        let (head, tail) = self.json.split_at(self.splice);
+        let comma = if tail.starts_with(b"}") { "" } else { "," };
+        let version = format!("\"resourceVersion\":\"{revision}\"{comma}");
+        let mut json = Vec::with_capacity(self.json.len() + version.len());
+        json.extend_from_slice(head);
+        json.extend_from_slice(version.as_bytes());
+        json.extend_from_slice(tail);
+        Object { json: json.into(), revision, meta: self.meta.clone(), view: OnceLock::new() }
+    }
+
+    /// Whether committing this over `object` would change nothing but the revision.
+    pub fn same_as(&self, object: &Object) -> bool {
+        let (head, tail) = self.json.split_at(self.splice);
+        let comma = if tail.starts_with(b"}") { "" } else { "," };
+        let version = format!("\"resourceVersion\":\"{}\"{comma}", object.revision);
+        let j: &[u8] = &object.json;
+        j.len() == self.json.len() + version.len()
+            && j.starts_with(head)
+            && j[self.splice..].starts_with(version.as_bytes())
+            && &j[self.splice + version.len()..] == tail
+    }
+}
+
+fn member(out: &mut Vec<u8>, key: &str, value: &Value) {
+    serde_json::to_writer(&mut *out, key).expect("a string encodes to a Vec");
+    out.push(b':');
+    serde_json::to_writer(out, value).expect("a tree encodes to a Vec");
+}
+
+fn parse_meta(json: &[u8]) -> Result<Meta, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Outer {
+        #[serde(default)]
+        metadata: Meta,
+    }
+    Ok(serde_json::from_slice::<Outer>(json)?.metadata)
+}
+
+/// A committed object. Always behind an `Arc`; never changed.
+#[derive(Debug)]
+pub struct Object {
+    json: Bytes,
+    revision: u64,
+    meta: Meta,
+    view: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Object {
+    /// From the bytes that [`Object::json`] gave, as the store reads them back or a client receives them.
+    /// `revision` is `metadata.resourceVersion`.
+    pub fn from_json(json: Bytes, revision: u64) -> Result<Object, DecodeError> {
+        let meta = parse_meta(&json)?;
+        Ok(Object { json, revision, meta, view: OnceLock::new() })
+    }
+
+    /// The object in its storage version, `metadata.resourceVersion` included. Clones are free.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+    /// `metadata.resourceVersion`: the store's revision at which it was last written.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+    pub fn name(&self) -> &str {
+        &self.meta.name
+    }
+    pub fn namespace(&self) -> &str {
+        &self.meta.namespace
+    }
+    pub fn uid(&self) -> &str {
+        &self.meta.uid
+    }
+
+    /// A fresh tree, for patches and schema work.
+    pub fn tree(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("a committed object is JSON")
+    }
+
+    /// The typed view, decoded at the first call and then shared.
+    ///
+    /// An object has one kind, hence one view type. Errors if the bytes do not fit `T`.
+    pub fn view<T: Resource>(&self) -> Result<&T, DecodeError> {
+        if self.view.get().is_none() {
+            let decoded = T::decode(&self.json)?;
+            let _ = self.view.set(Box::new(decoded));
+        }
+        self.view
+            .get()
+            .and_then(|v| v.downcast_ref::<T>())
+            .ok_or_else(|| DecodeError::other(format!("not a {}", T::KIND)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_draft_gets_its_revision_spliced_in() {
+        let tree = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"},
+            "metadata": {"name": "x", "namespace": "n", "resourceVersion": "99"}});
+        let draft = Draft::encode(&tree).unwrap();
+        let object = draft.at(7);
+        assert_eq!(object.tree()["metadata"]["resourceVersion"], "7");
+        assert_eq!(object.name(), "x");
+        assert!(draft.same_as(&object));
+        let mut other = object.tree();
+        other["data"]["a"] = json!("2");
+        assert!(!Draft::encode(&other).unwrap().same_as(&object));
+    }
+
+    #[test]
+    fn empty_metadata_encodes_to_json() {
+        let object = Draft::encode(&json!({"kind": "X"})).unwrap().at(3);
+        assert_eq!(object.tree(), json!({"kind": "X", "metadata": {"resourceVersion": "3"}}));
+    }
+}

@@ -1,0 +1,24 @@
+//! How everything in skiff talks to the API.
+//!
+//! [`Client`] is the one door. In a server process `apiserver` implements it over its engine (no HTTP, no serialisation,
+//! an identity instead of a socket); elsewhere it is HTTP. [`Api`] puts types on it, [`Informer`] keeps a set of objects at
+//! hand, [`WorkQueue`] feeds reconcilers.
+//!
+//! ```text
+//!   Client::watch ──► Informer (cache of Arc<Object>) ──► handlers ──► WorkQueue ──► reconcile(key) ──► Client::update
+//! ```
+
+mod client;
+mod clock;
+mod informer;
+mod queue;
+mod typed;
+
+pub use client::{
+    BoxIo, Client, DeleteOptions, List, ListOptions, NodeDialer, Patch, Precondition, Propagation, Target, Watch,
+    WatchEvent, WriteOptions,
+};
+pub use clock::{Clock, SystemClock, now_rfc3339};
+pub use informer::{Change, Informer, Selector};
+pub use queue::WorkQueue;
+pub use typed::Api;
