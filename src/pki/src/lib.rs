@@ -1,1 +1,30 @@
-//! The pki room.
+//! The cluster's keys: authorities, certificates, the service-account signing key, the join token, kubeconfigs.
+//!
+//! ```text
+//!   <dir>/tls/server-ca.{crt,key}   signs what servers show         ──► every client trusts it (kubeconfig, kube-root-ca.crt)
+//!            /client-ca.{crt,key}   signs what clients show         ──► the API server trusts it (CN: user, O: groups)
+//!            /server.{crt,key}      the API server's own, by server-ca
+//!            /admin.{crt,key}       system:masters, by client-ca
+//!            /service.key           signs service-account tokens (ES256)
+//!        /token                     K10<sha256 of server-ca's DER>::server:<secret>
+//! ```
+//!
+//! All keys are ECDSA P-256 in files of mode 0600. [`Pki::open`] makes what is missing and renews a certificate that has less
+//! than 90 days to live, names other hosts than asked, or comes from another authority. Authorities are never renewed here.
+
+mod authority;
+mod error;
+mod files;
+mod identity;
+mod kubeconfig;
+mod pki;
+mod tls;
+mod token;
+
+pub use authority::Authority;
+pub use error::Error;
+pub use identity::{Identity, Profile};
+pub use kubeconfig::kubeconfig;
+pub use pki::{Options, Pki};
+pub use tls::{client_config, server_config};
+pub use token::JoinToken;
