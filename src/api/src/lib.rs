@@ -13,8 +13,10 @@
 //! * [`Status`] is the one error that clients see; [`field`] holds the errors it is made of.
 
 pub mod field;
+pub mod fields;
 mod kind;
 pub mod labels;
+pub mod names;
 mod object;
 mod status;
 mod strategy;

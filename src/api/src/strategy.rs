@@ -83,7 +83,7 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Checks a name; the default is `NameIsDNSSubdomain`. `prefix`: it is a `generateName`. Returns what is wrong.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        crate::labels::dns_subdomain(name, prefix)
+        crate::names::dns_subdomain(name, prefix)
     }
 
     /// Whether the main resource leaves `status` to `…/status`.
