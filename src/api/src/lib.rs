@@ -15,9 +15,11 @@
 pub mod field;
 pub mod fields;
 mod kind;
+pub mod kinds;
 pub mod labels;
 pub mod names;
 mod object;
+pub mod quantity;
 mod status;
 mod strategy;
 mod typed;

@@ -1,0 +1,80 @@
+//! The built-in kinds: upstream v1.36's names, verbs and versions, one module a group, one strategy file a kind.
+//!
+//! [`registry`] is all that the engine needs. A group's `mod.rs` is the table of its kinds; the files beside it hold
+//! what a kind does of its own (defaults, what may change, validation, table columns).
+
+mod admissionregistration;
+mod apps;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod coordination;
+mod core;
+mod def;
+mod discovery;
+mod networking;
+mod node;
+mod policy;
+mod rbac;
+mod scheduling;
+mod storage;
+mod subresources;
+
+use crate::Registry;
+
+pub use subresources::{SUBRESOURCES, Subresource};
+
+/// All built-in kinds, groups in upstream's order of discovery, kinds by resource name.
+pub fn registry() -> Registry {
+    let mut registry = Registry::default();
+    let groups = [
+        core::kinds(),
+        apps::kinds(),
+        autoscaling::kinds(),
+        batch::kinds(),
+        certificates::kinds(),
+        networking::kinds(),
+        policy::kinds(),
+        rbac::kinds(),
+        storage::kinds(),
+        admissionregistration::kinds(),
+        scheduling::kinds(),
+        coordination::kinds(),
+        node::kinds(),
+        discovery::kinds(),
+    ];
+    for kind in groups.into_iter().flatten() {
+        registry.add(kind);
+    }
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scope;
+
+    #[test]
+    fn kinds_are_found_under_every_version_they_are_served_in() {
+        let r = registry();
+        for (group, version, plural, kind, schema) in [
+            ("", "v1", "pods", "Pod", "io.k8s.api.core.v1.Pod"),
+            ("apps", "v1", "deployments", "Deployment", "io.k8s.api.apps.v1.Deployment"),
+            ("extensions", "v1beta1", "deployments", "Deployment", "io.k8s.api.apps.v1.Deployment"),
+            ("apps", "v1beta1", "statefulsets", "StatefulSet", "io.k8s.api.apps.v1.StatefulSet"),
+            ("apps", "v1beta2", "daemonsets", "DaemonSet", "io.k8s.api.apps.v1.DaemonSet"),
+            ("events.k8s.io", "v1", "events", "Event", "io.k8s.api.core.v1.Event"),
+            ("rbac.authorization.k8s.io", "v1", "roles", "Role", "io.k8s.api.rbac.v1.Role"),
+        ] {
+            let k = r.resource(group, version, plural).unwrap_or_else(|| panic!("{group}/{version} {plural}"));
+            assert_eq!((k.kind.as_str(), k.schema.as_str()), (kind, schema));
+            assert!(r.kind(group, version, kind).is_some());
+            assert_eq!(k.singular, k.kind.to_lowercase());
+        }
+        assert_eq!(r.resource("", "v1", "nodes").map(|k| k.scope), Some(Scope::Cluster));
+        let event = r.resource("", "v1", "events").expect("events");
+        assert_eq!(event.schema_of("events.k8s.io", "v1"), "io.k8s.api.events.v1.Event");
+        let deployment = r.resource("apps", "v1", "deployments").expect("deployments");
+        assert_eq!(deployment.schema_of("extensions", "v1beta1"), deployment.schema);
+    }
+}
