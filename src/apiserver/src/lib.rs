@@ -7,5 +7,9 @@
 
 pub mod admission;
 mod attributes;
+pub mod authn;
+pub mod authz;
+mod lookup;
 
 pub use attributes::{Attributes, Authenticator, Authorizer, Decision, User, Verb};
+pub use lookup::Lookup;

@@ -31,10 +31,10 @@ pub struct Pki {
     pub server: Identity,
     /// `system:masters`.
     pub admin: Identity,
-    /// PKCS#8 PEM of the ES256 key that signs service-account tokens.
-    pub service_account_key: String,
-    /// SPKI PEM of the same.
-    pub service_account_public_key: String,
+    /// PKCS#8 DER of the ES256 key that signs service-account tokens.
+    pub service_account_key: Vec<u8>,
+    /// The point of the same, SEC 1, uncompressed.
+    pub service_account_public_key: Vec<u8>,
     pub token: JoinToken,
 }
 
@@ -60,8 +60,8 @@ impl Pki {
             client_ca,
             server,
             admin,
-            service_account_public_key: service.public_key_pem(),
-            service_account_key: service.serialize_pem(),
+            service_account_public_key: service.public_key_raw().to_vec(),
+            service_account_key: service.serialize_der(),
             token,
         })
     }

@@ -1,0 +1,82 @@
+//! Authentication: who a request comes from.
+//!
+//! A client certificate, or a bearer token (header, or WebSocket subprotocol) that is a service account's. Without
+//! credentials a request is nobody's: `Ok(None)`, and the caller answers 401 but for the public health paths.
+
+mod bearer;
+mod cache;
+mod impersonate;
+mod service_account;
+mod x509;
+
+use std::sync::Arc;
+
+use api::Status;
+use http::HeaderMap;
+
+pub use bearer::{bearer, without_bearer};
+pub use impersonate::impersonate;
+pub use service_account::{Bound, Issued, Request, Review, ServiceAccounts, groups_of};
+
+use crate::{Authenticator, User};
+use x509::Certificates;
+
+/// Paths that anyone may read.
+pub fn is_public(path: &str) -> bool {
+    matches!(path, "/version" | "/version/")
+        || ["/livez", "/readyz", "/healthz"]
+            .iter()
+            .any(|p| path.strip_prefix(p).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+}
+
+/// All authenticators of the server as one.
+pub struct Authentication {
+    certificates: Certificates,
+    pub service_accounts: Arc<ServiceAccounts>,
+}
+
+impl Authentication {
+    pub fn new(service_accounts: Arc<ServiceAccounts>) -> Authentication {
+        Authentication { certificates: Certificates::default(), service_accounts }
+    }
+}
+
+impl Authenticator for Authentication {
+    fn authenticate(&self, headers: &HeaderMap, certificates: &[Vec<u8>]) -> Result<Option<Arc<User>>, Status> {
+        if let Some(leaf) = certificates.first()
+            && let Some(user) = self.certificates.user(leaf)?
+        {
+            return Ok(Some(user));
+        }
+        match bearer(headers) {
+            Some(token) => match self.service_accounts.authenticate(&token) {
+                Ok(user) => Ok(Some(user)),
+                Err(error) => {
+                    tracing::debug!(%error, "bearer token refused");
+                    Err(Status::unauthorized())
+                }
+            },
+            None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_health_and_version_are_public() {
+        for (path, public) in [
+            ("/livez", true),
+            ("/readyz/ping", true),
+            ("/healthz", true),
+            ("/version", true),
+            ("/livezx", false),
+            ("/api", false),
+            ("/metrics", false),
+        ] {
+            assert_eq!(is_public(path), public, "{path}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What a kubelet may do: its own node, and what the pods bound to it refer to. Upstream's `plugin/pkg/auth/authorizer/node`.
+//!
+//! The graph holds, per node, the objects that its pods name. Whatever is not subdivided by node is granted by the rules of
+//! the ClusterRole `system:node`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::Object;
+use parking_lot::RwLock;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::rbac::{Rbac, RoleRef};
+use super::rule::nullable;
+use crate::{Attributes, Authorizer, Decision, User, Verb};
+
+const LEASES: &str = "kube-node-lease";
+
+/// The name of the node whose kubelet this is: `NodeIdentity`.
+pub fn node_name(user: &User) -> Option<&str> {
+    let name = user.name.strip_prefix("system:node:").filter(|n| !n.is_empty())?;
+    user.groups.iter().any(|g| g == "system:nodes").then_some(name)
+}
+
+/// Something that pods name: resource, namespace, name.
+type Reference = (&'static str, Box<str>, Box<str>);
+
+#[derive(Default)]
+struct Graph {
+    /// By pod: where it runs, which state of it was read, what it names.
+    pods: HashMap<(Box<str>, Box<str>), (Box<str>, Stamp, Vec<Reference>)>,
+    /// By node: how many of its pods name a thing.
+    nodes: HashMap<Box<str>, HashMap<Reference, u32>>,
+}
+
+/// References change only with these.
+type Stamp = (Box<str>, i64);
+
+pub struct Nodes {
+    graph: RwLock<Graph>,
+    rbac: Arc<Rbac>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Placed {
+    spec: Placement,
+}
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Placement {
+    #[serde(deserialize_with = "nullable")]
+    node_name: Box<str>,
+}
+
+impl Nodes {
+    pub fn new(rbac: Arc<Rbac>) -> Nodes {
+        Nodes { graph: RwLock::default(), rbac }
+    }
+
+    /// Takes in a pod's newest state.
+    pub fn put(&self, pod: &Object) {
+        let key = (Box::from(pod.namespace()), Box::from(pod.name()));
+        let stamp: Stamp = (pod.uid().into(), pod.meta().generation);
+        if self.graph.read().pods.get(&key).is_some_and(|(_, have, _)| *have == stamp) {
+            return;
+        }
+        let node = serde_json::from_slice::<Placed>(pod.json()).unwrap_or_default().spec.node_name;
+        self.remove(pod.namespace(), pod.name());
+        if node.is_empty() {
+            return;
+        }
+        let mut references = Vec::new();
+        let tree = pod.tree();
+        collect(&tree["spec"], pod.namespace(), pod.name(), &mut references);
+        references.sort();
+        references.dedup();
+        let mut g = self.graph.write();
+        let counts = g.nodes.entry(node.clone()).or_default();
+        for r in &references {
+            *counts.entry(r.clone()).or_default() += 1;
+        }
+        g.pods.insert(key, (node, stamp, references));
+    }
+
+    pub fn remove(&self, namespace: &str, name: &str) {
+        let mut g = self.graph.write();
+        let Some((node, _, references)) = g.pods.remove(&(namespace.into(), name.into())) else { return };
+        let Some(counts) = g.nodes.get_mut(&node) else { return };
+        for r in references {
+            if let Some(n) = counts.get_mut(&r) {
+                *n -= 1;
+                if *n == 0 {
+                    counts.remove(&r);
+                }
+            }
+        }
+        if counts.is_empty() {
+            g.nodes.remove(&node);
+        }
+    }
+
+    fn named(&self, node: &str, resource: &'static str, namespace: &str, name: &str) -> bool {
+        let g = self.graph.read();
+        g.nodes.get(node).is_some_and(|n| n.contains_key(&(resource, namespace.into(), name.into())))
+    }
+
+    fn related(&self, node: &str, resource: &'static str, a: &Attributes) -> Decision {
+        if a.name.is_empty() {
+            return Decision::Deny("No Object name found".into());
+        }
+        if self.named(node, resource, &a.namespace, &a.name) {
+            return Decision::Allow;
+        }
+        Decision::Deny(format!("no relationship found between node '{node}' and this object"))
+    }
+
+    /// The rules of `system:node`.
+    fn statically(&self, a: &Attributes) -> Decision {
+        let role = RoleRef { kind: "ClusterRole".into(), name: "system:node".into() };
+        let allowed = self.rbac.rules_of(&role, "").is_some_and(|rules| rules.iter().any(|r| r.allows(a)));
+        if allowed { Decision::Allow } else { Decision::NoOpinion }
+    }
+}
+
+impl Authorizer for Nodes {
+    fn authorize(&self, a: &Attributes) -> Decision {
+        let Some(node) = node_name(&a.user) else { return Decision::NoOpinion };
+        let read = matches!(a.verb, Verb::Get | Verb::List | Verb::Watch);
+        let deny = |why: &str| Decision::Deny(why.to_owned());
+        match (a.group.as_str(), a.resource.as_str(), a.subresource.as_str()) {
+            ("", resource @ ("secrets" | "configmaps"), sub) => {
+                if !read || !sub.is_empty() {
+                    return deny("can only read resources of this type");
+                }
+                self.related(node, if resource == "secrets" { "secrets" } else { "configmaps" }, a)
+            }
+            ("", "persistentvolumeclaims", sub) => match (sub, a.verb) {
+                ("", Verb::Get) | ("status", Verb::Update | Verb::Patch) => {
+                    self.related(node, "persistentvolumeclaims", a)
+                }
+                _ => deny("can only get individual resources of this type"),
+            },
+            ("", "serviceaccounts", "token") => match a.verb {
+                Verb::Create => self.related(node, "serviceaccounts", a),
+                _ => deny("can only create tokens for individual service accounts"),
+            },
+            ("", "serviceaccounts", "") if a.verb == Verb::Get => self.related(node, "serviceaccounts", a),
+            ("coordination.k8s.io", "leases", sub) => {
+                if !sub.is_empty() {
+                    deny("subresources cannot be accessed")
+                } else if a.namespace != LEASES {
+                    deny("can only access leases in the \"kube-node-lease\" system namespace")
+                } else if matches!(a.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+                    deny("can only get, create, update, patch, or delete a node lease")
+                } else if a.verb != Verb::Create && a.name != node {
+                    deny("can only access node lease with the same name as the requesting node")
+                } else {
+                    Decision::Allow
+                }
+            }
+            ("storage.k8s.io", "csinodes", "") => match a.verb {
+                Verb::List | Verb::Watch | Verb::DeleteCollection => {
+                    deny("can only get, create, update, patch, or delete a CSINode")
+                }
+                Verb::Create => Decision::Allow,
+                _ if a.name == node => Decision::Allow,
+                _ => deny("can only access CSINode with the same name as the requesting node"),
+            },
+            _ => self.statically(a),
+        }
+    }
+}
+
+/// Finds what a pod's spec names, wherever it stands: `VisitPodSecretNames`, `VisitPodConfigmapNames`.
+fn collect(v: &Value, namespace: &str, pod: &str, out: &mut Vec<Reference>) {
+    let mut add = |resource, name: &Value| {
+        if let Some(n) = name.as_str().filter(|n| !n.is_empty()) {
+            out.push((resource, namespace.into(), n.into()));
+        }
+    };
+    match v {
+        Value::Array(items) => items.iter().for_each(|i| collect(i, namespace, pod, out)),
+        Value::Object(members) => {
+            for (key, v) in members {
+                match key.as_str() {
+                    "secretKeyRef" | "secretRef" | "nodePublishSecretRef" => add("secrets", &v["name"]),
+                    "secret" => {
+                        add("secrets", &v["secretName"]);
+                        add("secrets", &v["name"]);
+                    }
+                    "imagePullSecrets" => v.as_array().into_iter().flatten().for_each(|s| add("secrets", &s["name"])),
+                    "configMapKeyRef" | "configMapRef" | "configMap" => add("configmaps", &v["name"]),
+                    "persistentVolumeClaim" => add("persistentvolumeclaims", &v["claimName"]),
+                    "serviceAccountName" => add("serviceaccounts", v),
+                    "ephemeral" if members.contains_key("name") => {
+                        let claim = format!("{pod}-{}", members["name"].as_str().unwrap_or_default());
+                        add("persistentvolumeclaims", &Value::String(claim));
+                    }
+                    _ => {}
+                }
+            }
+            members.values().for_each(|i| collect(i, namespace, pod, out));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::Draft;
+    use serde_json::json;
+
+    use super::super::rbac::tests::ask;
+    use super::*;
+
+    fn kubelet(node: &str) -> Arc<User> {
+        let groups = vec!["system:nodes".into(), "system:authenticated".into()];
+        Arc::new(User { name: format!("system:node:{node}"), groups, ..User::default() })
+    }
+    fn pod(node: &str) -> Object {
+        let tree = json!({"metadata": {"name": "p", "namespace": "ns", "uid": node},
+            "spec": {"nodeName": node, "serviceAccountName": "sa", "imagePullSecrets": [{"name": "pull"}],
+                "volumes": [{"name": "a", "secret": {"secretName": "vol"}},
+                    {"name": "b", "projected": {"sources": [{"configMap": {"name": "root-ca"}}]}},
+                    {"name": "c", "ephemeral": {"volumeClaimTemplate": {}}}],
+                "containers": [{"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "env", "key": "k"}}}],
+                    "envFrom": [{"configMapRef": {"name": "all"}}]}]}});
+        Draft::encode(&tree).unwrap().at(1)
+    }
+
+    #[test]
+    fn a_node_reads_what_its_pods_name() {
+        let nodes = Nodes::new(Arc::default());
+        nodes.put(&pod("n1"));
+        let may = |node: &str, verb, resource: &str, name: &str| {
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            let mut a = ask(&kubelet(node), verb, resource, "ns");
+            (a.name, a.subresource) = (name.into(), subresource.into());
+            nodes.authorize(&a) == Decision::Allow
+        };
+        for secret in ["pull", "vol", "env"] {
+            assert!(may("n1", Verb::Get, "secrets", secret), "{secret}");
+            assert!(!may("n2", Verb::Get, "secrets", secret), "{secret}");
+        }
+        assert!(may("n1", Verb::Watch, "configmaps", "root-ca") && may("n1", Verb::Get, "configmaps", "all"));
+        assert!(may("n1", Verb::Get, "persistentvolumeclaims", "p-c"));
+        assert!(may("n1", Verb::Create, "serviceaccounts/token", "sa"));
+        assert!(!may("n1", Verb::Create, "serviceaccounts/token", "other"));
+        assert!(!may("n1", Verb::Get, "secrets", "other") && !may("n1", Verb::List, "secrets", ""));
+        assert!(!may("n1", Verb::Update, "secrets", "env"));
+
+        nodes.put(&pod("n2"));
+        assert!(may("n2", Verb::Get, "secrets", "env") && !may("n1", Verb::Get, "secrets", "env"), "the pod moved");
+        nodes.remove("ns", "p");
+        assert!(!may("n2", Verb::Get, "secrets", "env"));
+    }
+
+    #[test]
+    fn a_lease_is_its_own() {
+        let nodes = Nodes::new(Arc::default());
+        for (namespace, name, verb, allowed) in [
+            (LEASES, "n1", Verb::Update, true),
+            (LEASES, "n2", Verb::Update, false),
+            (LEASES, "", Verb::Create, true),
+            ("default", "n1", Verb::Update, false),
+            (LEASES, "", Verb::List, false),
+        ] {
+            let mut a = ask(&kubelet("n1"), verb, "leases", namespace);
+            (a.name, a.group) = (name.into(), "coordination.k8s.io".into());
+            assert_eq!(nodes.authorize(&a) == Decision::Allow, allowed, "{namespace} {name} {verb:?}");
+        }
+    }
+}
