@@ -20,6 +20,7 @@ pub mod labels;
 pub mod names;
 mod object;
 pub mod quantity;
+pub mod schema;
 mod status;
 mod strategy;
 mod typed;
@@ -27,7 +28,7 @@ mod typed;
 pub use kind::{Gvk, Gvr, Kind, Registry, Scope, Subresources};
 pub use object::{Draft, Meta, Object, OwnerReference};
 pub use status::{Cause, Reason, Status};
-pub use strategy::{Column, NoStrategy, Strategy};
+pub use strategy::{Column, NoStrategy, Scale, Strategy, age, human_duration};
 pub use typed::{DecodeError, Resource};
 
 /// Upstream's Go types, for in-process readers; decode them with [`Object::view`], encode with [`Resource::to_value`].
