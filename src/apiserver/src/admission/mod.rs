@@ -1,5 +1,6 @@
 //! Admission: what changes or refuses a write after it is authorized and before it is stored.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use api::{Kind, Object, Status, Value};
@@ -16,6 +17,9 @@ pub struct Write<'a> {
     pub dry_run: bool,
     /// `Warning` headers for the client.
     pub warnings: &'a mut Vec<String>,
+    /// What a plugin holds until the write is over: the engine drops it once the commit has been published or has failed.
+    /// A reservation's `Drop` looks into the store for what became of it, so a write that is cancelled gives it back too.
+    pub held: &'a mut Vec<Box<dyn Any + Send>>,
 }
 
 /// One admission plugin. `mutate` of all plugins runs before `validate` of any.
