@@ -19,6 +19,7 @@ pub mod kinds;
 pub mod labels;
 pub mod names;
 mod object;
+pub mod patch;
 pub mod quantity;
 pub mod schema;
 mod status;
