@@ -1,6 +1,6 @@
 //! A set of objects kept at hand: list once, then follow the watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +50,74 @@ impl Change {
 
 type Key = (Box<str>, Box<str>);
 type Handler = Box<dyn Fn(&Change) + Send + Sync>;
+/// Under which names an index finds an object.
+type Keys = fn(&Object) -> Vec<Box<str>>;
+
+#[derive(Default)]
+struct Cache {
+    objects: BTreeMap<Key, Arc<Object>>,
+    indexes: Vec<(Keys, HashMap<Box<str>, BTreeMap<Key, Arc<Object>>>)>,
+}
 
 struct Shared {
-    objects: RwLock<BTreeMap<Key, Arc<Object>>>,
+    cache: RwLock<Cache>,
+    /// Held for reading from before the cache changes until the handlers know: a handler that is added meanwhile is told
+    /// of each object exactly once. Always locked before `cache`.
     handlers: RwLock<Vec<Handler>>,
     synced: watch::Sender<bool>,
+}
+
+impl Cache {
+    fn insert(&mut self, key: Key, object: Arc<Object>) -> Option<Arc<Object>> {
+        let old = self.objects.insert(key.clone(), object.clone());
+        for (keys, map) in &mut self.indexes {
+            if let Some(old) = &old {
+                unindex(*keys, map, &key, old);
+            }
+            for name in keys(&object) {
+                map.entry(name).or_default().insert(key.clone(), object.clone());
+            }
+        }
+        old
+    }
+    fn remove(&mut self, key: &Key) -> Option<Arc<Object>> {
+        let old = self.objects.remove(key)?;
+        for (keys, map) in &mut self.indexes {
+            unindex(*keys, map, key, &old);
+        }
+        Some(old)
+    }
+}
+
+fn unindex(keys: Keys, map: &mut HashMap<Box<str>, BTreeMap<Key, Arc<Object>>>, key: &Key, old: &Object) {
+    for name in keys(old) {
+        if let Some(set) = map.get_mut(&name) {
+            set.remove(key);
+            if set.is_empty() {
+                map.remove(&name);
+            }
+        }
+    }
+}
+
+/// Finds the objects of an informer by something else than their name: upstream's `Indexer`. See [`Informer::index`].
+#[derive(Clone)]
+pub struct Index {
+    shared: Arc<Shared>,
+    slot: usize,
+}
+
+impl Index {
+    /// By namespace and name.
+    pub fn get(&self, key: &str) -> Vec<Arc<Object>> {
+        let cache = self.shared.cache.read();
+        cache.indexes[self.slot].1.get(key).map_or(Vec::new(), |set| set.values().cloned().collect())
+    }
+}
+
+/// Index by the uid of the controlling owner.
+pub fn by_controller(object: &Object) -> Vec<Box<str>> {
+    object.meta().controller().map(|o| o.uid.clone()).into_iter().collect()
 }
 
 /// A cache that follows the API. Clones share it; it follows until `stop` is cancelled.
@@ -70,11 +133,8 @@ pub struct Informer {
 impl Informer {
     /// Starts to follow. Handlers added with [`Informer::on_change`] later are first told of all that is there.
     pub fn start(client: Arc<dyn Client>, selector: Selector, stop: CancellationToken) -> Informer {
-        let shared = Arc::new(Shared {
-            objects: RwLock::default(),
-            handlers: RwLock::default(),
-            synced: watch::channel(false).0,
-        });
+        let shared =
+            Arc::new(Shared { cache: RwLock::default(), handlers: RwLock::default(), synced: watch::channel(false).0 });
         let informer = Informer { shared };
         let follower = informer.clone();
         tokio::spawn(async move { stop.run_until_cancelled(follower.follow(client, selector)).await });
@@ -84,10 +144,32 @@ impl Informer {
     /// Calls `handler` for all present objects and then for every change. It must not block: put a key into a queue.
     pub fn on_change(&self, handler: impl Fn(&Change) + Send + Sync + 'static) {
         let mut handlers = self.shared.handlers.write();
-        for object in self.shared.objects.read().values() {
-            handler(&Change { old: None, new: Some(object.clone()) });
+        let present: Vec<_> = self.shared.cache.read().objects.values().cloned().collect();
+        for object in present {
+            handler(&Change { old: None, new: Some(object) });
         }
         handlers.push(Box::new(handler));
+    }
+
+    /// An index by `keys`, kept up to date with the cache. The same function shares one index.
+    pub fn index(&self, keys: Keys) -> Index {
+        let mut cache = self.shared.cache.write();
+        let known = cache.indexes.iter().position(|(k, _)| std::ptr::fn_addr_eq(*k, keys));
+        let slot = known.unwrap_or_else(|| {
+            let mut map: HashMap<Box<str>, BTreeMap<Key, Arc<Object>>> = HashMap::new();
+            for (key, object) in &cache.objects {
+                for name in keys(object) {
+                    map.entry(name).or_default().insert(key.clone(), object.clone());
+                }
+            }
+            cache.indexes.push((keys, map));
+            cache.indexes.len() - 1
+        });
+        Index { shared: self.shared.clone(), slot }
+    }
+
+    pub fn has_synced(&self) -> bool {
+        *self.shared.synced.borrow()
     }
 
     /// Waits until the first list has arrived.
@@ -97,12 +179,12 @@ impl Informer {
     }
 
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.shared.objects.read().get(&(namespace.into(), name.into())).cloned()
+        self.shared.cache.read().objects.get(&(namespace.into(), name.into())).cloned()
     }
 
     /// All, or those of one namespace, by namespace and name.
     pub fn list(&self, namespace: Option<&str>) -> Vec<Arc<Object>> {
-        let objects = self.shared.objects.read();
+        let objects = &self.shared.cache.read().objects;
         match namespace {
             None => objects.values().cloned().collect(),
             Some(ns) => objects
@@ -147,55 +229,60 @@ impl Informer {
                 }
             };
             while let Some(event) = watch.next().await {
-                let change = match event {
-                    Ok(WatchEvent::Bookmark(r)) => {
-                        revision = r;
-                        continue;
-                    }
+                match event {
+                    Ok(WatchEvent::Bookmark(r)) => revision = r,
                     Ok(WatchEvent::Added(o) | WatchEvent::Modified(o)) => {
                         revision = o.revision();
-                        self.put(o)
+                        self.put(o);
                     }
                     Ok(WatchEvent::Deleted(o)) => {
                         revision = o.revision();
-                        let old = self.shared.objects.write().remove(&key(&o));
-                        Change { old: Some(old.unwrap_or(o)), new: None }
+                        self.remove(o);
                     }
                     Err(e) if e.is_expired() => return,
                     Err(_) => break,
-                };
+                }
                 failures = 0;
-                self.tell(&change);
             }
             failures += 1;
         }
     }
 
-    fn put(&self, object: Arc<Object>) -> Change {
-        let old = self.shared.objects.write().insert(key(&object), object.clone());
-        Change { old, new: Some(object) }
+    fn put(&self, object: Arc<Object>) {
+        let handlers = self.shared.handlers.read();
+        let old = self.shared.cache.write().insert(key(&object), object.clone());
+        tell(&handlers, Change { old, new: Some(object) });
     }
 
-    fn tell(&self, change: &Change) {
-        for handler in self.shared.handlers.read().iter() {
-            handler(change);
-        }
+    /// The handlers get the last state, as it was at the deletion.
+    fn remove(&self, last: Arc<Object>) {
+        let handlers = self.shared.handlers.read();
+        self.shared.cache.write().remove(&key(&last));
+        tell(&handlers, Change { old: Some(last), new: None });
     }
 
+    /// One object after the other, so that what handlers are told and what `get` answers never differ by more than one.
     fn replace(&self, items: Vec<Arc<Object>>) {
         let fresh: BTreeMap<Key, Arc<Object>> = items.into_iter().map(|o| (key(&o), o)).collect();
-        let old = std::mem::replace(&mut *self.shared.objects.write(), fresh.clone());
-        for (k, o) in &old {
-            if !fresh.contains_key(k) {
-                self.tell(&Change { old: Some(o.clone()), new: None });
+        let gone: Vec<Arc<Object>> = {
+            let cache = self.shared.cache.read();
+            cache.objects.iter().filter(|(k, _)| !fresh.contains_key(*k)).map(|(_, o)| o.clone()).collect()
+        };
+        for object in gone {
+            self.remove(object);
+        }
+        for (k, object) in fresh {
+            let known = self.shared.cache.read().objects.get(&k).map(|o| o.revision());
+            if known != Some(object.revision()) {
+                self.put(object);
             }
         }
-        for (k, o) in fresh {
-            let was = old.get(&k).cloned();
-            if was.as_ref().is_none_or(|w| w.revision() != o.revision()) {
-                self.tell(&Change { old: was, new: Some(o) });
-            }
-        }
+    }
+}
+
+fn tell(handlers: &[Handler], change: Change) {
+    for handler in handlers {
+        handler(&change);
     }
 }
 

@@ -10,8 +10,12 @@
 
 mod client;
 mod clock;
+mod controller;
+pub mod fake;
 mod informer;
+mod informers;
 mod queue;
+mod recorder;
 mod typed;
 
 pub use client::{
@@ -19,6 +23,9 @@ pub use client::{
     WatchEvent, WriteOptions,
 };
 pub use clock::{Clock, SystemClock, now_rfc3339};
-pub use informer::{Change, Informer, Selector};
+pub use controller::{Controller, ObjectKey, Requeue};
+pub use informer::{Change, Index, Informer, Selector, by_controller};
+pub use informers::Informers;
 pub use queue::WorkQueue;
+pub use recorder::{EventType, Recorder, Reference};
 pub use typed::Api;

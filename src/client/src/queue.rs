@@ -82,14 +82,25 @@ impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
     }
 
     /// Adds after a delay that doubles with each failure since [`WorkQueue::succeeded`]: 5 ms to 1000 s, as upstream.
-    pub fn failed(&self, key: K) {
-        let delay = {
+    /// Returns how often it has failed in a row.
+    pub fn failed(&self, key: K) -> u32 {
+        let n = {
             let mut s = self.state.lock();
             let n = s.failures.entry(key.clone()).or_default();
-            *n += 1;
-            BACKOFF_FIRST.saturating_mul(1u32.checked_shl(*n - 1).unwrap_or(u32::MAX)).min(BACKOFF_MAX)
+            *n = n.saturating_add(1);
+            *n
         };
+        let delay = BACKOFF_FIRST.saturating_mul(1u32.checked_shl(n - 1).unwrap_or(u32::MAX)).min(BACKOFF_MAX);
         self.add_after(key, delay);
+        n
+    }
+
+    /// Keys waiting to be worked on, delayed ones not counted.
+    pub fn len(&self) -> usize {
+        self.state.lock().ready.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Forgets the failures of a key.

@@ -1,1 +1,46 @@
-//! The controllers room.
+//! The controllers: level-triggered reconcilers on shared informers and keyed work queues, one file or folder each.
+//!
+//! ```text
+//!   Informers (one cache a kind, shared) ──► handlers: which keys does this change concern? ──► WorkQueue
+//!                                                   reconcile(key): read the caches, write the difference ◄──┘
+//! ```
+//!
+//! Invariants: a reconcile reads only its key, never what woke it; it writes nothing when nothing differs; time comes from
+//! the context's clock; nothing runs without a change or a date as reason.
+
+mod batch;
+mod claim;
+mod context;
+mod error;
+mod expectations;
+mod pods;
+mod replicas;
+mod status;
+#[cfg(test)]
+mod testing;
+
+pub use context::{Config, Context};
+pub use error::Error;
+
+use std::time::Duration;
+
+use api::k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::ReplicationController};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Runs every controller until `stop`.
+pub async fn run(ctx: Context, stop: CancellationToken) {
+    let mut all = JoinSet::new();
+    all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
+    all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));
+    while let Some(ended) = all.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a controller ended");
+        }
+    }
+}
+
+/// A span of the context's clock as a delay of the queue.
+fn after(left: jiff::SignedDuration) -> Duration {
+    Duration::try_from(left).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,96 @@
+//! What a controller has done and its cache has not shown yet: upstream's `UIDTrackingControllerExpectations`.
+//!
+//! While anything is outstanding the controller neither creates nor deletes, so a stale cache never makes it overshoot.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use client::ObjectKey;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// An event may have been lost: after this the cache is believed.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+struct Outstanding {
+    creations: usize,
+    /// By uid: a deletion shows as a deletion timestamp first and as a deletion then, and counts once.
+    deletions: HashSet<Box<str>>,
+    since: Instant,
+}
+
+#[derive(Default)]
+pub struct Expectations {
+    by_owner: Mutex<HashMap<ObjectKey, Outstanding>>,
+}
+
+impl Expectations {
+    pub fn satisfied(&self, owner: &ObjectKey) -> bool {
+        self.by_owner
+            .lock()
+            .get(owner)
+            .is_none_or(|o| (o.creations == 0 && o.deletions.is_empty()) || o.since.elapsed() > TIMEOUT)
+    }
+    /// Call before creating.
+    pub fn expect_creations(&self, owner: &ObjectKey, count: usize) {
+        self.with(owner, |o| o.creations += count);
+    }
+    /// Call before deleting.
+    pub fn expect_deletion(&self, owner: &ObjectKey, uid: &str) {
+        self.with(owner, |o| _ = o.deletions.insert(uid.into()));
+    }
+    /// Seen in the cache, or failed.
+    pub fn created(&self, owner: &ObjectKey, count: usize) {
+        self.settle(owner, |o| o.creations = o.creations.saturating_sub(count));
+    }
+    /// Seen in the cache, or failed.
+    pub fn deleted(&self, owner: &ObjectKey, uid: &str) {
+        self.settle(owner, |o| _ = o.deletions.remove(uid));
+    }
+    /// The owner is gone.
+    pub fn forget(&self, owner: &ObjectKey) {
+        self.by_owner.lock().remove(owner);
+    }
+
+    fn with(&self, owner: &ObjectKey, change: impl FnOnce(&mut Outstanding)) {
+        let mut all = self.by_owner.lock();
+        let fresh = || Outstanding { creations: 0, deletions: HashSet::new(), since: Instant::now() };
+        let entry = all.entry(owner.clone()).or_insert_with(fresh);
+        if entry.since.elapsed() > TIMEOUT {
+            *entry = fresh();
+        }
+        entry.since = Instant::now();
+        change(entry);
+    }
+    fn settle(&self, owner: &ObjectKey, change: impl FnOnce(&mut Outstanding)) {
+        let mut all = self.by_owner.lock();
+        if let Some(entry) = all.get_mut(owner) {
+            change(entry);
+            if entry.creations == 0 && entry.deletions.is_empty() {
+                all.remove(owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn outstanding_work_is_awaited_but_not_for_ever() {
+        let (e, key) = (Expectations::default(), ObjectKey::new("n", "a"));
+        assert!(e.satisfied(&key));
+        e.expect_creations(&key, 2);
+        e.expect_deletion(&key, "u");
+        e.created(&key, 1);
+        e.deleted(&key, "u");
+        e.deleted(&key, "u");
+        assert!(!e.satisfied(&key));
+        e.created(&key, 1);
+        assert!(e.satisfied(&key));
+        e.expect_creations(&key, 1);
+        tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
+        assert!(e.satisfied(&key));
+    }
+}
