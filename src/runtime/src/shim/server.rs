@@ -1,0 +1,587 @@
+//! The shim's loop: one `poll` over the socket, the connections, the children and the containers' streams.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+
+use super::container::{Attached, Container, Sink, nonblocking, now};
+use super::log::Log;
+use super::protocol::{Envelope, Event, Exec, Message, Reply, Request, ShimConfig, Start, State};
+use super::runner::{self, Stdio};
+use crate::cgroup::Cgroups;
+use crate::sys;
+
+pub struct Server {
+    config: ShimConfig,
+    cgroups: Cgroups,
+    signals: SignalFd,
+    listener: OwnedFd,
+    init: Option<Pid>,
+    connections: BTreeMap<u64, Connection>,
+    containers: BTreeMap<String, Container>,
+    runners: Vec<Runner>,
+    execs: Vec<Running>,
+    /// Children that ended before their runner could say whose they are.
+    strays: Vec<(i32, i32)>,
+    next: u64,
+    done: bool,
+}
+
+struct Connection {
+    socket: OwnedFd,
+    control: bool,
+}
+
+struct Runner {
+    answer: File,
+    text: Vec<u8>,
+    connection: u64,
+    seq: u64,
+    job: Job,
+    console: Option<Console>,
+}
+
+enum Job {
+    Start(String),
+    Exec,
+}
+
+/// Where a terminal's master arrives.
+struct Console {
+    listener: OwnedFd,
+    path: PathBuf,
+}
+
+/// An exec'd process and the connection it belongs to.
+struct Running {
+    pid: i32,
+    connection: u64,
+}
+
+enum Ready {
+    Listener,
+    Signals,
+    Connection(u64),
+    Runner(usize),
+    Output(String, usize),
+    Sink(String, u64, usize),
+}
+
+impl Server {
+    pub fn new(config: ShimConfig, cgroups: Cgroups, signals: SignalFd, listener: OwnedFd, init: Option<Pid>) -> Self {
+        Self {
+            config,
+            cgroups,
+            signals,
+            listener,
+            init,
+            connections: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            runners: Vec::new(),
+            execs: Vec::new(),
+            strays: Vec::new(),
+            next: 0,
+            done: false,
+        }
+    }
+
+    /// Serves until it is told to shut down.
+    pub fn run(&mut self) {
+        let mut buffer = Vec::new();
+        while !self.done {
+            for ready in self.wait() {
+                match ready {
+                    Ready::Signals => self.reap(),
+                    Ready::Listener => self.accept(),
+                    Ready::Connection(id) => self.receive(id, &mut buffer),
+                    Ready::Runner(index) => self.hear(index),
+                    Ready::Output(container, stream) => {
+                        if let Some(found) = self.containers.get_mut(&container) {
+                            found.pump(stream, false);
+                        }
+                        self.settle(&container);
+                    }
+                    Ready::Sink(container, connection, stream) => {
+                        if let Some(found) = self.containers.get_mut(&container) {
+                            found
+                                .attached
+                                .iter_mut()
+                                .filter(|a| a.connection == connection)
+                                .for_each(|a| a.flush(stream));
+                        }
+                        self.settle(&container);
+                    }
+                }
+            }
+            self.finish_runners();
+        }
+        runner::unmount(&self.config.run.join("shm"));
+        let _ = std::fs::remove_file(&self.config.socket);
+    }
+
+    /// Sleeps until something happens, and says what.
+    fn wait(&self) -> Vec<Ready> {
+        let mut watched: Vec<(PollFd, Ready)> = Vec::new();
+        let mut watch = |fd, flags, name| watched.push((PollFd::new(fd, flags), name));
+        watch(self.signals.as_fd(), PollFlags::POLLIN, Ready::Signals);
+        watch(self.listener.as_fd(), PollFlags::POLLIN, Ready::Listener);
+        for (id, connection) in &self.connections {
+            watch(connection.socket.as_fd(), PollFlags::POLLIN, Ready::Connection(*id));
+        }
+        for (index, runner) in self.runners.iter().enumerate() {
+            watch(runner.answer.as_fd(), PollFlags::POLLIN, Ready::Runner(index));
+        }
+        for (id, container) in &self.containers {
+            for stream in 0..2 {
+                if let Some(output) = container.outputs[stream].as_ref().filter(|_| container.wants(stream)) {
+                    watch(output.as_fd(), PollFlags::POLLIN, Ready::Output(id.clone(), stream));
+                }
+                for attached in &container.attached {
+                    if let Some(sink) = &attached.sinks[stream] {
+                        // without data to write, only the end of its reader matters: POLLERR, which always counts
+                        let flags = if sink.pending.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+                        watch(sink.pipe.as_fd(), flags, Ready::Sink(id.clone(), attached.connection, stream));
+                    }
+                }
+            }
+        }
+        let (mut fds, names): (Vec<PollFd>, Vec<Ready>) = watched.into_iter().unzip();
+        // EINTR: nothing is ready, look again
+        if nix::poll::poll(&mut fds, PollTimeout::NONE).is_err() {
+            return Vec::new();
+        }
+        let happened = |fd: &PollFd| fd.revents().is_some_and(|r| !r.is_empty());
+        fds.iter().zip(names).filter(|(fd, _)| happened(fd)).map(|(_, name)| name).collect()
+    }
+
+    fn accept(&mut self) {
+        while let Ok(socket) = sys::accept(self.listener.as_fd()) {
+            self.next += 1;
+            self.connections.insert(self.next, Connection { socket, control: false });
+        }
+    }
+
+    fn receive(&mut self, id: u64, buffer: &mut Vec<u8>) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        buffer.resize(sys::PACKET_MAX, 0);
+        let received = sys::receive(connection.socket.as_fd(), buffer);
+        match received {
+            Ok((n, fds)) if n > 0 => match serde_json::from_slice::<Envelope>(&buffer[..n]) {
+                Ok(envelope) => self.handle(id, envelope, fds),
+                Err(_) => self.close(id),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            _ => self.close(id),
+        }
+        // large packets are rare; an idle shim keeps no buffer
+        *buffer = Vec::new();
+    }
+
+    fn handle(&mut self, id: u64, Envelope { seq, request }: Envelope, fds: Vec<OwnedFd>) {
+        let done = match request {
+            Request::Hello => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.control = true;
+                }
+                let containers = self.containers.values().map(|c| c.state.clone()).collect();
+                let init = self.init.map(Pid::as_raw);
+                Ok(Some((Reply::Hello { pid: nix::unistd::getpid().as_raw(), init, containers }, Vec::new())))
+            }
+            Request::Start(start) => self.start(id, seq, *start),
+            Request::Exec(exec) => self.exec(id, seq, &exec, fds).map(|()| None),
+            Request::Attach { container, stdin, stdout, stderr } => {
+                self.attach(id, &container, [stdout, stderr], stdin, fds).map(Some)
+            }
+            Request::Signal { container, signal, all } => self.signal(&container, signal, all),
+            Request::ReopenLog { container } => self.find(&container).and_then(|c| {
+                c.log.reopen().map_err(|e| e.to_string())?;
+                DONE
+            }),
+            Request::Remove { container } => {
+                if self.containers.get(&container).is_some_and(|c| !c.state.exited()) {
+                    Err("the container is running".to_owned())
+                } else {
+                    self.containers.remove(&container);
+                    DONE
+                }
+            }
+            Request::Connect { port, v6 } => {
+                connect(port, v6).map(|fd| Some((Reply::Done, vec![fd]))).map_err(|e| e.to_string())
+            }
+            Request::Shutdown => {
+                for container in self.containers.values() {
+                    self.cgroups.kill(&container.start.cgroup);
+                }
+                self.done = true;
+                DONE
+            }
+        };
+        match done {
+            Ok(Some((reply, fds))) => self.reply(id, seq, Ok(reply), &fds),
+            Ok(None) => {}
+            Err(text) => self.reply(id, seq, Err(text), &[]),
+        }
+    }
+
+    fn reply(&mut self, id: u64, seq: u64, result: Result<Reply, String>, fds: &[OwnedFd]) {
+        self.send(id, &Message::Reply { seq, result }, fds);
+    }
+
+    /// A peer that does not take its messages loses its connection, and learns all when it comes again.
+    fn send(&mut self, id: u64, message: &Message, fds: &[OwnedFd]) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let sent = serde_json::to_vec(message)
+            .map_err(io::Error::from)
+            .and_then(|data| sys::send(connection.socket.as_fd(), &data, &fds));
+        if sent.is_err() {
+            self.close(id);
+        }
+    }
+
+    fn close(&mut self, id: u64) {
+        self.connections.remove(&id);
+        for container in self.containers.values_mut() {
+            container.attached.retain(|a| a.connection != id);
+        }
+        for exec in self.execs.iter().filter(|e| e.connection == id) {
+            kill(exec.pid, Signal::SIGKILL);
+        }
+    }
+
+    fn find(&mut self, container: &str) -> Result<&mut Container, String> {
+        self.containers.get_mut(container).ok_or_else(|| format!("container {container} is not running"))
+    }
+
+    fn start(&mut self, id: u64, seq: u64, start: Start) -> Done {
+        if let Some(container) = self.containers.get(&start.container) {
+            return Ok(Some((Reply::Started(container.state.clone()), Vec::new())));
+        }
+        let name = start.container.clone();
+        let (stdio, outputs, stdin, console) = self.streams(&start).map_err(|e| e.to_string())?;
+        let log = Log::open(&start.log, start.log_max_bytes, start.log_max_files)
+            .map_err(|e| format!("log {}: {e}", start.log.display()))?;
+        let request = start.clone();
+        let answer = fork(move || runner::start(&request, stdio))?;
+        let state = State { container: name.clone(), ..Default::default() };
+        let container = Container { start, state, outputs, stdin, log, attached: Vec::new() };
+        self.containers.insert(name.clone(), container);
+        self.runners.push(Runner { answer, text: Vec::new(), connection: id, seq, job: Job::Start(name), console });
+        Ok(None)
+    }
+
+    /// A container's streams: the process's ends and ours.
+    fn streams(&self, start: &Start) -> io::Result<Streams> {
+        if start.tty {
+            let console = Console::open(&start.run, "console")?;
+            let stdio = Stdio { console: Some(console.path.clone()), ..Default::default() };
+            return Ok((stdio, [None, None], None, Some(console)));
+        }
+        let mut stdio = Stdio::default();
+        let mut stdin = None;
+        if start.stdin {
+            let (theirs, ours) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+            sys::set_nonblocking(ours.as_fd())?;
+            (stdio.stdin, stdin) = (Some(theirs), Some(ours));
+        }
+        let (out, out_theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let (err, err_theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        (stdio.stdout, stdio.stderr) = (Some(out_theirs), Some(err_theirs));
+        Ok((stdio, [Some(nonblocking(out)?), Some(nonblocking(err)?)], stdin, None))
+    }
+
+    fn exec(&mut self, id: u64, seq: u64, exec: &Exec, fds: Vec<OwnedFd>) -> Result<(), String> {
+        self.next += 1;
+        let label = format!("exec-{}", self.next);
+        let container = self.find(&exec.container)?;
+        if container.state.pid == 0 || container.state.exited() {
+            return Err(format!("container {} is not running", exec.container));
+        }
+        let start = container.start.clone();
+        let mut fds = fds.into_iter();
+        let mut stdio = Stdio::default();
+        let mut console = None;
+        if exec.tty {
+            let opened = Console::open(&start.run, &label).map_err(|e| e.to_string())?;
+            stdio.console = Some(opened.path.clone());
+            console = Some(opened);
+        } else {
+            for (wanted, end) in
+                [(exec.stdin, &mut stdio.stdin), (exec.stdout, &mut stdio.stdout), (exec.stderr, &mut stdio.stderr)]
+            {
+                if wanted {
+                    *end = Some(fds.next().ok_or("a stream's descriptor is missing")?);
+                }
+            }
+        }
+        let request = exec.clone();
+        let answer = fork(move || runner::exec(&start, &request, stdio))?;
+        self.runners.push(Runner { answer, text: Vec::new(), connection: id, seq, job: Job::Exec, console });
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        id: u64,
+        container: &str,
+        wanted: [bool; 2],
+        stdin: bool,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), String> {
+        let container = self.find(container)?;
+        if container.state.exited() {
+            return Err("the container has ended".to_owned());
+        }
+        let mut fds = fds.into_iter();
+        let mut sinks = [None, None];
+        for (sink, wanted) in sinks.iter_mut().zip(wanted) {
+            if wanted {
+                let fd = fds.next().ok_or("a stream's descriptor is missing")?;
+                let pipe = nonblocking(fd).map_err(|e| e.to_string())?;
+                *sink = Some(Sink { pipe, pending: Vec::new() });
+            }
+        }
+        let mut back = Vec::new();
+        if stdin || container.start.tty {
+            let once = container.start.stdin_once && !container.start.tty;
+            // given away when it is for one session only: its end is then the container's end of input
+            let input = match (&container.stdin, once) {
+                (Some(_), true) => container.stdin.take(),
+                (Some(input), false) => Some(input.try_clone().map_err(|e| e.to_string())?),
+                (None, _) => None,
+            };
+            back.extend(input);
+        }
+        container.attached.push(Attached { connection: id, sinks });
+        Ok((Reply::Done, back))
+    }
+
+    fn signal(&mut self, container: &str, signal: i32, all: bool) -> Done {
+        let Some(found) = self.containers.get(container) else { return DONE };
+        let signal = Signal::try_from(signal).map_err(|_| format!("unknown signal {signal}"))?;
+        if all && signal == Signal::SIGKILL {
+            self.cgroups.kill(&found.start.cgroup);
+        }
+        if !found.state.exited() && found.state.pid > 0 {
+            kill(found.state.pid, signal);
+        }
+        DONE
+    }
+
+    fn hear(&mut self, index: usize) {
+        let Some(runner) = self.runners.get_mut(index) else { return };
+        let mut buffer = [0; 4096];
+        match runner.answer.read(&mut buffer) {
+            Ok(n) if n > 0 => runner.text.extend_from_slice(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // its end without an answer
+            _ => runner.text.extend_from_slice(b"{\"Err\":\"the runner died\"}\n"),
+        }
+    }
+
+    /// Acts on the runners that have answered.
+    fn finish_runners(&mut self) {
+        while let Some(index) = self.runners.iter().position(|r| r.text.contains(&b'\n')) {
+            let runner = self.runners.swap_remove(index);
+            let line = runner.text.split(|b| *b == b'\n').next().unwrap_or_default();
+            let result: Result<i32, String> =
+                serde_json::from_slice(line).unwrap_or_else(|e| Err(format!("the runner's answer: {e}")));
+            let master = match (&result, &runner.console) {
+                (Ok(_), Some(console)) => console.master().map(Some).map_err(|e| format!("terminal: {e}")),
+                _ => Ok(None),
+            };
+            match &runner.job {
+                Job::Start(name) => self.started(&runner, name, result, master),
+                Job::Exec => self.execed(&runner, result, master),
+            }
+        }
+        if self.runners.is_empty() {
+            self.strays = Vec::new();
+        }
+    }
+
+    fn started(&mut self, runner: &Runner, name: &str, result: Result<i32, String>, master: Master) {
+        let Some(container) = self.containers.get_mut(name) else { return };
+        let terminal = master.and_then(|master| {
+            if let Some(master) = master {
+                container.stdin = Some(master.try_clone().map_err(|e| e.to_string())?);
+                container.outputs[0] = Some(nonblocking(master).map_err(|e| e.to_string())?);
+            }
+            Ok(())
+        });
+        match result.and_then(|pid| terminal.map(|()| pid)) {
+            Ok(pid) => {
+                container.state.pid = pid;
+                container.state.started_nanos = now();
+                let _ = container.save();
+                let reply = Reply::Started(container.state.clone());
+                self.reply(runner.connection, runner.seq, Ok(reply), &[]);
+                if let Some(index) = self.strays.iter().position(|(stray, _)| *stray == pid) {
+                    let (pid, code) = self.strays.swap_remove(index);
+                    self.ended(pid, code);
+                }
+            }
+            Err(error) => {
+                container.state.error = error.clone();
+                (container.state.finished_nanos, container.state.exit_code) = (now(), 128);
+                let _ = container.save();
+                if let Some(container) = self.containers.remove(name) {
+                    self.cgroups.kill(&container.start.cgroup);
+                }
+                self.reply(runner.connection, runner.seq, Err(error), &[]);
+            }
+        }
+    }
+
+    fn execed(&mut self, runner: &Runner, result: Result<i32, String>, master: Master) {
+        let result = result.and_then(|pid| master.map(|master| (pid, master)));
+        match result {
+            Ok((pid, master)) => {
+                let fds: Vec<OwnedFd> = master.into_iter().collect();
+                self.execs.push(Running { pid, connection: runner.connection });
+                self.reply(runner.connection, runner.seq, Ok(Reply::Done), &fds);
+                if let Some(index) = self.strays.iter().position(|(stray, _)| *stray == pid) {
+                    let (pid, code) = self.strays.swap_remove(index);
+                    self.ended(pid, code);
+                } else if !self.connections.contains_key(&runner.connection) {
+                    kill(pid, Signal::SIGKILL);
+                }
+            }
+            Err(error) => self.reply(runner.connection, runner.seq, Err(error), &[]),
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::Exited(pid, code)) => self.ended(pid.as_raw(), code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => self.ended(pid.as_raw(), 128 + signal as i32),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// A child has ended: a container, an exec, or one that only passed through (runners, orphans).
+    fn ended(&mut self, pid: i32, code: i32) {
+        if let Some(index) = self.execs.iter().position(|e| e.pid == pid) {
+            let exec = self.execs.swap_remove(index);
+            self.send(exec.connection, &Message::Event(Event::Exited { code }), &[]);
+            return;
+        }
+        let Some(container) = self.containers.values_mut().find(|c| c.state.pid == pid && !c.state.exited()) else {
+            if !self.runners.is_empty() {
+                self.strays.push((pid, code));
+            }
+            return;
+        };
+        // without a process namespace of its own, what it left behind still runs
+        self.cgroups.kill(&container.start.cgroup);
+        container.state.oom_killed = self.cgroups.oom_kills(&container.start.cgroup) > 0;
+        container.pump(0, true);
+        container.pump(1, true);
+        container.stdin = None;
+        container.state.exit_code = code;
+        container.state.finished_nanos = now();
+        // a full disk does not keep the agent from learning it now
+        let _ = container.save();
+        let state = container.state.clone();
+        let control: Vec<u64> = self.connections.iter().filter(|(_, c)| c.control).map(|(id, _)| *id).collect();
+        for id in control {
+            self.send(id, &Message::Event(Event::Container(state.clone())), &[]);
+        }
+        self.settle(&state.container);
+    }
+
+    /// Lets go of those attached to an ended container once they have all its output.
+    fn settle(&mut self, container: &str) {
+        let Some(container) = self.containers.get_mut(container).filter(|c| c.state.exited()) else { return };
+        let code = container.state.exit_code;
+        let (gone, stay) = std::mem::take(&mut container.attached).into_iter().partition(Attached::idle);
+        container.attached = stay;
+        let gone: Vec<Attached> = gone;
+        for attached in gone {
+            self.send(attached.connection, &Message::Event(Event::Exited { code }), &[]);
+        }
+    }
+}
+
+type Done = Result<Option<(Reply, Vec<OwnedFd>)>, String>;
+type Streams = (Stdio, [Option<File>; 2], Option<OwnedFd>, Option<Console>);
+type Master = Result<Option<OwnedFd>, String>;
+const DONE: Done = Ok(Some((Reply::Done, Vec::new())));
+
+/// Runs `work` in a forked child, whose result comes as one line of JSON.
+fn fork(work: impl FnOnce() -> Result<i32, String>) -> Result<File, String> {
+    let (answer, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| e.to_string())?;
+    match sys::fork().map_err(|e| e.to_string())? {
+        ForkResult::Parent { .. } => nonblocking(answer).map_err(|e| e.to_string()),
+        ForkResult::Child => {
+            let mut line = serde_json::to_vec(&work()).unwrap_or_default();
+            line.push(b'\n');
+            let _ = io::Write::write_all(&mut File::from(write), &line);
+            sys::exit_now(0);
+        }
+    }
+}
+
+impl Console {
+    fn open(run: &Path, name: &str) -> io::Result<Self> {
+        let name = format!("{name}.sock");
+        let path = run.join(&name);
+        let _ = std::fs::remove_file(&path);
+        // a socket's address has room for 107 bytes: go through the directory's descriptor
+        let listener = sys::listen_stream(&sys::at(&sys::open_root(run)?, name.as_ref()))?;
+        Ok(Self { listener, path })
+    }
+
+    /// The terminal, which libcontainer sent before it reported success.
+    fn master(&self) -> io::Result<OwnedFd> {
+        let connection = sys::accept(self.listener.as_fd())?;
+        let (_, fds) = sys::receive(connection.as_fd(), &mut [0; 4096])?;
+        fds.into_iter().next().ok_or_else(|| io::Error::other("no descriptor came"))
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn kill(pid: i32, signal: Signal) {
+    // a zombie that is about to be reaped
+    let _ = nix::sys::signal::kill(Pid::from_raw(pid), signal);
+}
+
+/// A connection inside the network namespace that the shim lives in, begun but not awaited.
+fn connect(port: u16, v6: bool) -> io::Result<OwnedFd> {
+    use nix::sys::socket::{connect, socket};
+    use std::os::fd::AsRawFd;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    let connected = if v6 {
+        let address = std::net::SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, port, 0, 0);
+        connect(fd.as_raw_fd(), &SockaddrIn6::from(address))
+    } else {
+        connect(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port))
+    };
+    match connected {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
+        Err(error) => Err(error.into()),
+    }
+}
