@@ -3,8 +3,10 @@
 //! Loaded once, at the first look, from `data/schema.txt` (some milliseconds, about 300 KB); `data/generate.py` makes that
 //! file from Kubernetes' own definitions and describes its format.
 
+mod check;
 mod load;
 
+pub use check::check;
 pub use load::{Ref, find, find_kind};
 
 /// A type with fields: `io.k8s.api.core.v1.Pod`.
