@@ -11,6 +11,7 @@
 mod batch;
 mod claim;
 mod context;
+mod deployment;
 mod error;
 mod expectations;
 mod pods;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// Runs every controller until `stop`.
 pub async fn run(ctx: Context, stop: CancellationToken) {
     let mut all = JoinSet::new();
+    all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));
     while let Some(ended) = all.join_next().await {

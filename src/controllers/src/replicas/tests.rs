@@ -80,7 +80,8 @@ async fn min_ready_seconds_delay_availability() {
     let bench = Bench::new();
     bench.start(|ctx, stop| run::<ReplicationController>(ctx, stop));
     let mut rc = set(1);
-    (rc["kind"], rc["spec"]["selector"]) = (json!("ReplicationController"), json!({"app": "web"}));
+    (rc["apiVersion"], rc["kind"]) = (json!("v1"), json!("ReplicationController"));
+    rc["spec"]["selector"] = json!({"app": "web"});
     rc["spec"]["minReadySeconds"] = json!(30);
     bench.fake.seed(ReplicationController::gvr(), rc);
     settle().await;
