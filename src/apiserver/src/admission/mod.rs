@@ -1,4 +1,18 @@
 //! Admission: what changes or refuses a write after it is authorized and before it is stored.
+//!
+//! [`plugins`] are upstream's defaults, in upstream's order. They read from memory ([`Lookup`]) and wait for nothing but a
+//! namespace's default service account.
+
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod node_taint;
+mod priority;
+mod runtime_class;
+mod service_account;
+mod storage_class;
+mod toleration_seconds;
+mod tree;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -6,7 +20,15 @@ use std::sync::Arc;
 use api::{Kind, Object, Status, Value};
 use async_trait::async_trait;
 
-use crate::Attributes;
+use crate::{Attributes, Lookup};
+
+/// What a write does to its object. A patch or apply may be a create.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+}
 
 /// A write as a plugin sees it. On create `old` is absent; on delete `object` is `Null`.
 pub struct Write<'a> {
@@ -33,5 +55,113 @@ pub trait Plugin: Send + Sync + 'static {
     }
     async fn validate(&self, _write: &mut Write<'_>) -> Result<(), Status> {
         Ok(())
+    }
+}
+
+impl Write<'_> {
+    pub fn operation(&self) -> Operation {
+        match (self.object.is_null(), self.old) {
+            (true, _) => Operation::Delete,
+            (false, None) => Operation::Create,
+            (false, Some(_)) => Operation::Update,
+        }
+    }
+
+    /// `pods "x" is forbidden: <why>`: upstream's `admission.NewForbidden`, with the best name there is.
+    pub fn refuse(&self, why: impl AsRef<str>) -> Status {
+        let a = self.attributes;
+        let meta = |key: &str| self.object.pointer(key).and_then(Value::as_str).filter(|n| !n.is_empty());
+        let name = match a.name.as_str() {
+            "" => meta("/metadata/name").or_else(|| meta("/metadata/generateName")).unwrap_or("Unknown"),
+            name => name,
+        };
+        Status::forbidden(&a.group, &a.resource, name, why.as_ref())
+    }
+}
+
+/// Whether `a` is about the resource itself, not a subresource.
+fn is(a: &Attributes, group: &str, resource: &str) -> bool {
+    a.resource == resource && a.group == group && a.subresource.is_empty()
+}
+
+/// The plugins that are always on.
+pub fn plugins(lookup: &Arc<dyn Lookup>) -> Vec<Arc<dyn Plugin>> {
+    vec![
+        Arc::new(namespace_lifecycle::NamespaceLifecycle::new(lookup.clone())),
+        Arc::new(node_restriction::NodeRestriction::new(lookup.clone())),
+        Arc::new(limit_ranger::LimitRanger::new(lookup.clone())),
+        Arc::new(service_account::ServiceAccount::new(lookup.clone())),
+        Arc::new(node_taint::TaintNodesByCondition),
+        Arc::new(priority::Priority::new(lookup.clone())),
+        Arc::new(toleration_seconds::DefaultTolerationSeconds),
+        Arc::new(runtime_class::RuntimeClass::new(lookup.clone())),
+        Arc::new(storage_class::DefaultStorageClass::new(lookup.clone())),
+    ]
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! Runs one plugin over one write.
+
+    use super::*;
+    use crate::{User, Verb};
+
+    pub fn attributes(resource: &str, namespace: &str, user: &Arc<User>) -> Attributes {
+        Attributes {
+            user: user.clone(),
+            verb: Verb::Create,
+            group: String::new(),
+            version: "v1".into(),
+            resource: resource.into(),
+            subresource: String::new(),
+            namespace: namespace.into(),
+            name: String::new(),
+            path: String::new(),
+        }
+    }
+
+    fn kind() -> Arc<Kind> {
+        let s = String::new;
+        Arc::new(Kind {
+            group: s(),
+            version: s(),
+            kind: s(),
+            list_kind: s(),
+            plural: s(),
+            singular: s(),
+            short_names: vec![],
+            categories: vec![],
+            scope: api::Scope::Namespaced,
+            subresources: Default::default(),
+            verbs: vec![],
+            served: vec![],
+            schema: s(),
+            late_flush: false,
+            strategy: Box::new(api::NoStrategy),
+        })
+    }
+
+    /// `mutate` then `validate`; the object as changed. `Null` is a delete.
+    pub async fn run(
+        plugin: &dyn Plugin,
+        attributes: &Attributes,
+        mut object: Value,
+        old: Option<&Arc<Object>>,
+    ) -> Result<Value, Status> {
+        let (mut warnings, mut held) = (Vec::new(), Vec::new());
+        let mut write = Write {
+            attributes,
+            kind: &kind(),
+            object: &mut object,
+            old,
+            dry_run: false,
+            warnings: &mut warnings,
+            held: &mut held,
+        };
+        if plugin.handles(attributes) {
+            plugin.mutate(&mut write).await?;
+            plugin.validate(&mut write).await?;
+        }
+        Ok(object)
     }
 }
