@@ -1,0 +1,123 @@
+//! The bridge: the pods' gateway, and the home of the cluster DNS address.
+
+use std::net::IpAddr;
+
+use futures::TryStreamExt;
+use ipnet::IpNet;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
+
+use super::ipam::nth;
+use crate::error::Context;
+use crate::{Config, Error};
+
+/// Makes or adopts the bridge with its addresses, routes and settings. Returns its index.
+pub async fn ensure(netlink: &Handle, config: &Config, pod_cidrs: &[IpNet]) -> Result<u32, Error> {
+    let name = config.bridge.as_str();
+    let gateways: Vec<IpNet> = pod_cidrs
+        .iter()
+        .map(|c| IpNet::new(nth(c, 1), c.prefix_len()).expect("a prefix length of the same family fits"))
+        .collect();
+    let index = match index(netlink, name).await {
+        Some(index) => index,
+        None => {
+            // without an address of its own a bridge takes its lowest port's, and every pod's ARP cache goes stale
+            let bridge = LinkBridge::new(name).address(mac(gateways[0].addr())).build();
+            netlink.link().add(bridge).execute().await.what(|| format!("add bridge {name}"))?;
+            self::index(netlink, name).await.ok_or_else(|| Error::Netlink {
+                what: format!("bridge {name}"),
+                source: rtnetlink::Error::RequestFailed,
+            })?
+        }
+    };
+    let up = LinkUnspec::new_with_index(index).mtu(config.mtu).up().build();
+    netlink.link().set(up).execute().await.what(|| format!("set {name} up"))?;
+    settings(name, pod_cidrs.iter().any(|c| c.addr().is_ipv6()));
+    for gateway in &gateways {
+        address(netlink, index, *gateway).await?;
+    }
+    if let Some(dns) = config.cluster_dns {
+        address(netlink, index, dns.into()).await?;
+    }
+    // so that the host itself reaches cluster IPs, from the gateway's address, also without a default route
+    for cidr in &config.service_cidrs {
+        let source = gateways.iter().map(IpNet::addr).find(|g| g.is_ipv4() == cidr.addr().is_ipv4());
+        if let Some(source) = source {
+            route(netlink, index, *cidr, source).await?;
+        }
+    }
+    Ok(index)
+}
+
+pub async fn index(netlink: &Handle, name: &str) -> Option<u32> {
+    let links = netlink.link().get().match_name(name.to_owned()).execute();
+    let mut links = Box::pin(links);
+    let link: Option<LinkMessage> = links.try_next().await.ok().flatten();
+    link.map(|l| l.header.index)
+}
+
+async fn address(netlink: &Handle, index: u32, net: IpNet) -> Result<(), Error> {
+    ignore_exists(netlink.address().add(index, net.addr(), net.prefix_len()).execute().await)
+        .what(|| format!("add address {net}"))
+}
+
+async fn route(netlink: &Handle, index: u32, cidr: IpNet, source: IpAddr) -> Result<(), Error> {
+    let message = match (cidr, source) {
+        (IpNet::V4(c), IpAddr::V4(s)) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            .destination_prefix(c.network(), c.prefix_len())
+            .pref_source(s)
+            .output_interface(index)
+            .build(),
+        (IpNet::V6(c), IpAddr::V6(s)) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            .destination_prefix(c.network(), c.prefix_len())
+            .pref_source(s)
+            .output_interface(index)
+            .build(),
+        _ => return Ok(()),
+    };
+    ignore_exists(netlink.route().add(message).execute().await).what(|| format!("add route {cidr}"))
+}
+
+pub fn ignore_exists(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    match result {
+        Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::EEXIST => Ok(()),
+        other => other,
+    }
+}
+
+/// `0a:58` and the gateway's IPv4 address, as the CNI bridge plugin does.
+fn mac(gateway: IpAddr) -> Vec<u8> {
+    let tail: [u8; 4] = match gateway {
+        IpAddr::V4(a) => a.octets(),
+        IpAddr::V6(a) => {
+            let o = a.octets();
+            [o[2], o[3], o[14], o[15]]
+        }
+    };
+    [vec![0x0a, 0x58], tail.to_vec()].concat()
+}
+
+fn settings(bridge: &str, v6: bool) {
+    let v4 = format!("ipv4/conf/{bridge}");
+    let mut wanted = vec![
+        ("ipv4/ip_forward".to_owned(), "1"),
+        // NodePorts answer on 127.0.0.1 too; the proxy's `martian` chain keeps others out
+        (format!("{v4}/route_localnet"), "1"),
+        // pods are neighbours on the link but are to come through here all the same
+        (format!("{v4}/send_redirects"), "0"),
+        ("ipv4/conf/all/send_redirects".to_owned(), "0"),
+    ];
+    if v6 {
+        wanted.push(("ipv6/conf/all/forwarding".to_owned(), "1"));
+        wanted.push((format!("ipv6/conf/{bridge}/accept_dad"), "0"));
+    }
+    for (key, value) in wanted {
+        let path = format!("/proc/sys/net/{key}");
+        let current = std::fs::read_to_string(&path).unwrap_or_default();
+        if current.trim() != value
+            && let Err(error) = std::fs::write(&path, value)
+        {
+            tracing::warn!(%key, %error, "cannot set sysctl");
+        }
+    }
+}

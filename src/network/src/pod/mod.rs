@@ -1,0 +1,184 @@
+//! Pod interfaces: an address, a veth to the bridge, routes. Set up and torn down by the kubelet, kept in files.
+
+mod bridge;
+mod ipam;
+mod netns;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use rtnetlink::{Handle, LinkBridgePort, LinkUnspec, LinkVeth};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::Context;
+use crate::{Config, Error};
+use ipam::{Ipam, Record};
+
+/// What the network wants to know of a pod.
+#[derive(Debug, Clone, Default)]
+pub struct PodRef {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub host_ports: Vec<HostPortRequest>,
+}
+
+/// `containers[].ports[]` with a `hostPort`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPortRequest {
+    /// `tcp`, `udp`, `sctp`
+    pub protocol: String,
+    pub host_port: u16,
+    pub container_port: u16,
+    pub host_ip: Option<IpAddr>,
+}
+
+/// A port of the node that leads to a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    pub protocol: String,
+    pub port: u16,
+    pub host_ip: Option<IpAddr>,
+    pub pod_ip: IpAddr,
+    pub container_port: u16,
+}
+
+/// The host ports of all pods of this node, for the proxy. Clones share it.
+#[derive(Clone)]
+pub struct HostPorts {
+    ipam: Arc<Mutex<Option<Ipam>>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+impl HostPorts {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+    pub(crate) fn all(&self) -> Vec<HostPort> {
+        let ipam = self.ipam.lock();
+        let records = ipam.iter().flat_map(Ipam::records);
+        records
+            .flat_map(|r| r.host_ports.iter().flat_map(move |p| r.ips.iter().map(move |ip| (p, *ip))))
+            .filter(|(p, ip)| p.host_ip.is_none_or(|h| h.is_ipv4() == ip.is_ipv4()))
+            .map(|(p, pod_ip)| HostPort {
+                protocol: p.protocol.clone(),
+                port: p.host_port,
+                host_ip: p.host_ip,
+                pod_ip,
+                container_port: p.container_port,
+            })
+            .collect()
+    }
+}
+
+/// Gives pods their interfaces. Cheap to clone.
+#[derive(Clone)]
+pub struct PodNetwork {
+    config: Arc<Config>,
+    netlink: Handle,
+    ipam: Arc<Mutex<Option<Ipam>>>,
+    changed: Arc<watch::Sender<u64>>,
+    ready: Arc<watch::Sender<Option<u32>>>,
+}
+
+impl PodNetwork {
+    /// Opens netlink. Nothing is changed until [`PodNetwork::start`].
+    pub fn new(config: Config) -> Result<PodNetwork, Error> {
+        let (connection, netlink, _) =
+            rtnetlink::new_connection().map_err(|source| Error::Io { what: "netlink socket".into(), source })?;
+        tokio::spawn(connection);
+        Ok(PodNetwork {
+            config: Arc::new(config),
+            netlink,
+            ipam: Arc::default(),
+            changed: Arc::new(watch::channel(0).0),
+            ready: Arc::new(watch::channel(None).0),
+        })
+    }
+
+    pub fn host_ports(&self) -> HostPorts {
+        HostPorts { ipam: self.ipam.clone(), changed: self.changed.clone() }
+    }
+
+    /// Makes the bridge for this node's pod CIDRs; adopts what an earlier process left.
+    pub async fn start(&self, pod_cidrs: &[IpNet]) -> Result<(), Error> {
+        if pod_cidrs.is_empty() {
+            return Err(Error::NoPodCidr);
+        }
+        let ipam = Ipam::open(&self.config.state_dir, pod_cidrs)?;
+        let bridge = bridge::ensure(&self.netlink, &self.config, pod_cidrs).await?;
+        *self.ipam.lock() = Some(ipam);
+        self.changed.send_modify(|n| *n += 1);
+        self.ready.send_replace(Some(bridge));
+        Ok(())
+    }
+
+    /// Whether [`PodNetwork::start`] has succeeded.
+    pub fn is_ready(&self) -> bool {
+        self.ready.borrow().is_some()
+    }
+
+    /// Gives the pod an address and an `eth0` in `netns`. Again for the same pod: the same addresses.
+    pub async fn setup(&self, pod: &PodRef, netns: &Path) -> Result<Vec<IpAddr>, Error> {
+        let bridge = (*self.ready.borrow()).ok_or(Error::NoPodCidr)?;
+        let record = {
+            let mut ipam = self.ipam.lock();
+            ipam.as_mut().ok_or(Error::NoPodCidr)?.allocate(pod)?
+        };
+        let namespace = std::fs::File::open(netns).what(|| format!("open {}", netns.display()))?;
+        self.plug(&record, &namespace, bridge).await?;
+        if !record.host_ports.is_empty() {
+            self.changed.send_modify(|n| *n += 1);
+        }
+        Ok(record.ips)
+    }
+
+    async fn plug(&self, record: &Record, namespace: &std::fs::File, bridge: u32) -> Result<(), Error> {
+        use std::os::fd::AsRawFd;
+        if netns::has_eth0(namespace, &record.ips).await? {
+            return Ok(());
+        }
+        let host = record.veth.as_str();
+        let peer = format!("{host}p");
+        // a leftover of an attempt that did not get through
+        if let Some(index) = bridge::index(&self.netlink, host).await {
+            self.netlink.link().del(index).execute().await.what(|| format!("delete {host}"))?;
+        }
+        let veth = LinkVeth::new(host, &peer).mtu(self.config.mtu).build();
+        self.netlink.link().add(veth).execute().await.what(|| format!("add {host}"))?;
+        let move_peer = LinkUnspec::new_with_name(&peer).setns_by_fd(namespace.as_raw_fd()).build();
+        self.netlink.link().set(move_peer).execute().await.what(|| format!("move {peer}"))?;
+        let up = LinkUnspec::new_with_name(host).controller(bridge).up().build();
+        self.netlink.link().set(up).execute().await.what(|| format!("enslave {host}"))?;
+        // where `br_netfilter` is on, a pod's packet to its own service is turned round on its own port
+        if let Some(port) = bridge::index(&self.netlink, host).await {
+            let hairpin = LinkBridgePort::new(port).hairpin(true).build();
+            self.netlink.link().set_port(hairpin).execute().await.what(|| format!("hairpin mode of {host}"))?;
+        }
+        let gateways = self.ipam.lock().as_ref().map(Ipam::gateways).unwrap_or_default();
+        netns::configure(namespace, peer, record.ips.clone(), gateways, self.config.mtu).await
+    }
+
+    /// Takes the interface and the addresses back. Fine for a pod that has none.
+    pub async fn teardown(&self, uid: &str) -> Result<(), Error> {
+        let record = self.ipam.lock().as_mut().and_then(|i| i.release(uid));
+        let Some(record) = record else { return Ok(()) };
+        if let Some(index) = bridge::index(&self.netlink, &record.veth).await {
+            // the kernel may remove it with the namespace at the same moment
+            let _ = self.netlink.link().del(index).execute().await;
+        }
+        if !record.host_ports.is_empty() {
+            self.changed.send_modify(|n| *n += 1);
+        }
+        Ok(())
+    }
+
+    /// The pods that hold addresses.
+    pub fn pods(&self) -> Vec<String> {
+        self.ipam.lock().iter().flat_map(Ipam::records).map(|r| r.uid.clone()).collect()
+    }
+}

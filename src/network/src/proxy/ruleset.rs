@@ -1,0 +1,253 @@
+//! The nftables table that carries out a plan: pure text, compared and applied elsewhere.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::plan::ServicePort;
+use crate::{Config, HostPort};
+
+/// Bit of the packet mark that asks for masquerading.
+const MASQUERADE: &str = "0x4000";
+
+/// The variable part of a table: base chains and declarations of the fixed maps never change.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Dynamic sets with their declaration.
+    pub sets: BTreeMap<String, String>,
+    /// Chains with their rules.
+    pub chains: BTreeMap<String, Vec<String>>,
+    /// Per fixed map or set: key → value (empty for a set).
+    pub elements: BTreeMap<&'static str, BTreeMap<String, String>>,
+}
+
+impl Ruleset {
+    fn element(&mut self, map: &'static str, key: String, value: String) {
+        // the first one wins, as two services may claim one external address
+        self.elements.entry(map).or_default().entry(key).or_insert(value);
+    }
+
+    /// The rules of one family for all service ports (those of the other family are left out) and host ports.
+    pub fn build(v6: bool, ports: &[ServicePort], host_ports: &[HostPort]) -> Ruleset {
+        let mut r = Ruleset::default();
+        for p in ports.iter().filter(|p| p.cluster_ip.is_ipv6() == v6) {
+            r.service(v6, p);
+        }
+        for h in host_ports.iter().filter(|h| h.pod_ip.is_ipv6() == v6) {
+            r.host_port(v6, h);
+        }
+        r
+    }
+
+    fn service(&mut self, v6: bool, p: &ServicePort) {
+        let id = format!("{:016x}", hash(&format!("{} {} {}", p.name, p.protocol, p.cluster_ip)));
+        let key = |ip: &IpAddr| format!("{ip} . {} . {}", p.protocol, p.port);
+        let ip = family(v6);
+        for e in p.internal.iter().chain(&p.external) {
+            self.element("hairpin", format!("{} . {}", e.ip(), e.ip()), String::new());
+        }
+        if p.internal.is_empty() {
+            self.element("no_endpoints", key(&p.cluster_ip), String::new());
+        } else {
+            let chain = format!("svc_{id}");
+            self.balance(v6, &chain, &id, p, &p.internal);
+            self.element("services", key(&p.cluster_ip), format!("goto {chain}"));
+        }
+        if p.node_port == 0 && p.external_ips.is_empty() {
+            return;
+        }
+        if p.external.is_empty() {
+            for e in &p.external_ips {
+                self.element("no_endpoints", key(e), String::new());
+            }
+            if p.node_port != 0 {
+                self.element("no_endpoint_ports", format!("{} . {}", p.protocol, p.node_port), String::new());
+            }
+            return;
+        }
+        let target = if p.external == p.internal {
+            format!("svc_{id}")
+        } else {
+            let chain = format!("loc_{id}");
+            self.balance(v6, &chain, &format!("{id}l"), p, &p.external);
+            chain
+        };
+        let entry = format!("ext_{id}");
+        let mut rules = Vec::new();
+        if !p.source_ranges.is_empty() {
+            let ranges: Vec<String> =
+                p.source_ranges.iter().filter(|n| n.addr().is_ipv6() == v6).map(ToString::to_string).collect();
+            rules.push(format!("{ip} saddr != {{ {} }} drop", ranges.join(", ")));
+        }
+        if !p.keep_source {
+            rules.push(format!("meta mark set meta mark or {MASQUERADE}"));
+        } else {
+            // from the node itself the source is the node, which the endpoint can answer only when masqueraded
+            rules.push(format!("fib saddr type local meta mark set meta mark or {MASQUERADE}"));
+        }
+        rules.push(format!("goto {target}"));
+        self.chains.insert(entry.clone(), rules);
+        for e in &p.external_ips {
+            self.element("services", key(e), format!("goto {entry}"));
+        }
+        if p.node_port != 0 {
+            self.element("node_ports", format!("{} . {}", p.protocol, p.node_port), format!("goto {entry}"));
+        }
+    }
+
+    /// A chain that sends to one of `to`, at random or, with affinity, to the one a client had before.
+    fn balance(&mut self, v6: bool, chain: &str, id: &str, p: &ServicePort, to: &[SocketAddr]) {
+        let ip = family(v6);
+        let n = to.len();
+        let mut rules = Vec::new();
+        match p.affinity_seconds {
+            None => {
+                let map: Vec<String> =
+                    to.iter().enumerate().map(|(i, e)| format!("{i} : {} . {}", e.ip(), e.port())).collect();
+                rules.push(format!(
+                    "meta l4proto {} dnat {ip} addr . port to numgen random mod {n} map {{ {} }}",
+                    p.protocol,
+                    map.join(", ")
+                ));
+            }
+            Some(seconds) => {
+                let mut verdicts = Vec::new();
+                for (i, e) in to.iter().enumerate() {
+                    let name = format!("{id}_{:08x}", hash(&e.to_string()) as u32);
+                    let (set, endpoint) = (format!("aff_{name}_{seconds}"), format!("ep_{name}"));
+                    let kind = if v6 { "ipv6_addr" } else { "ipv4_addr" };
+                    self.sets
+                        .insert(set.clone(), format!("{{ type {kind}; flags dynamic,timeout; timeout {seconds}s; }}"));
+                    let update = format!("update @{set} {{ {ip} saddr }}");
+                    self.chains.insert(endpoint.clone(), vec![format!("{update} meta l4proto {} dnat to {e}", p.protocol)]);
+                    rules.push(format!("{ip} saddr @{set} goto {endpoint}"));
+                    verdicts.push(format!("{i} : goto {endpoint}"));
+                }
+                rules.push(format!("numgen random mod {n} vmap {{ {} }}", verdicts.join(", ")));
+            }
+        }
+        self.chains.insert(chain.to_owned(), rules);
+    }
+
+    fn host_port(&mut self, v6: bool, h: &HostPort) {
+        let chain = format!("hp_{:016x}", hash(&format!("{h:?}")));
+        let mut rules = vec![format!("meta mark set meta mark or {MASQUERADE}")];
+        let guard = match h.host_ip {
+            Some(ip) if !ip.is_unspecified() => format!("{} daddr {ip} ", family(v6)),
+            _ => String::new(),
+        };
+        rules.push(format!(
+            "{guard}meta l4proto {} dnat to {}",
+            h.protocol,
+            SocketAddr::new(h.pod_ip, h.container_port)
+        ));
+        self.chains.insert(chain.clone(), rules);
+        self.element("hairpin", format!("{} . {}", h.pod_ip, h.pod_ip), String::new());
+        self.element("node_ports", format!("{} . {}", h.protocol, h.port), format!("goto {chain}"));
+    }
+}
+
+/// What never changes: the table with its maps and base chains, made from nothing in one transaction.
+pub fn base(v6: bool, c: &Config) -> String {
+    let (ip, addr) = (family(v6), if v6 { "ipv6_addr" } else { "ipv4_addr" });
+    let t = format!("{ip} {}", c.table);
+    let mut s = format!("add table {t}\ndelete table {t}\nadd table {t}\n");
+    let mut add = |what: &str| {
+        s.push_str("add ");
+        s.push_str(&what.replace("TABLE", &t));
+        s.push('\n');
+    };
+    add(&format!("map TABLE services {{ type {addr} . inet_proto . inet_service : verdict; }}"));
+    add("map TABLE node_ports { type inet_proto . inet_service : verdict; }");
+    add(&format!("set TABLE no_endpoints {{ type {addr} . inet_proto . inet_service; }}"));
+    add("set TABLE no_endpoint_ports { type inet_proto . inet_service; }");
+    add(&format!("set TABLE hairpin {{ type {addr} . {addr}; }}"));
+    add("chain TABLE dispatch");
+    add(&format!("rule TABLE dispatch {ip} daddr . meta l4proto . th dport vmap @services"));
+    add("rule TABLE dispatch fib daddr type local meta l4proto . th dport vmap @node_ports");
+    for (chain, hook) in [("prerouting", "prerouting priority dstnat"), ("output", "output priority -100")] {
+        add(&format!("chain TABLE {chain} {{ type nat hook {hook}; }}"));
+        add(&format!("rule TABLE {chain} jump dispatch"));
+    }
+    add("chain TABLE postrouting { type nat hook postrouting priority srcnat; }");
+    add(&format!("rule TABLE postrouting meta mark & {MASQUERADE} != 0 meta mark set meta mark & 0xffffbfff masquerade"));
+    add(&format!("rule TABLE postrouting {ip} saddr . {ip} daddr @hairpin masquerade"));
+    if let Some(cidr) = c.cluster_cidr(v6) {
+        let multicast = if v6 { "ff00::/8" } else { "224.0.0.0/4" };
+        add(&format!(
+            "rule TABLE postrouting {ip} saddr {cidr} {ip} daddr != {{ {cidr}, {multicast} }} oifname != \"lo\" masquerade"
+        ));
+    }
+    for hook in ["forward", "output"] {
+        add(&format!("chain TABLE filter_{hook} {{ type filter hook {hook} priority filter; }}"));
+        add(&format!("rule TABLE filter_{hook} {ip} daddr . meta l4proto . th dport @no_endpoints reject"));
+    }
+    add("chain TABLE filter_input { type filter hook input priority filter; }");
+    add("rule TABLE filter_input fib daddr type local meta l4proto . th dport @no_endpoint_ports reject");
+    if !v6 {
+        // `route_localnet` lets a NodePort answer on 127.0.0.1; nobody outside may reach loopback through it
+        add("chain TABLE martian { type filter hook prerouting priority raw; }");
+        add(&format!("rule TABLE martian iifname \"{}\" ip daddr 127.0.0.0/8 drop", c.bridge));
+    }
+    s
+}
+
+fn family(v6: bool) -> &'static str {
+    if v6 { "ip6" } else { "ip" }
+}
+
+/// FNV-1a: stable across versions, as chain names must be.
+fn hash(s: &str) -> u64 {
+    s.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(internal: &[&str]) -> ServicePort {
+        let to: Vec<SocketAddr> = internal.iter().map(|e| e.parse().unwrap()).collect();
+        ServicePort {
+            name: "default/web:".into(),
+            protocol: "tcp",
+            port: 80,
+            cluster_ip: "10.43.0.9".parse().unwrap(),
+            external_ips: Vec::new(),
+            node_port: 30080,
+            internal: to.clone(),
+            external: to,
+            keep_source: false,
+            affinity_seconds: None,
+            source_ranges: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_service_is_one_chain_and_an_element_for_each_door() {
+        let r = Ruleset::build(false, &[port(&["10.42.0.5:8080", "10.42.0.6:8080"])], &[]);
+        let services = &r.elements["services"];
+        let chain = services["10.43.0.9 . tcp . 80"].strip_prefix("goto ").unwrap();
+        assert_eq!(
+            r.chains[chain],
+            ["meta l4proto tcp dnat ip addr . port to numgen random mod 2 map { 0 : 10.42.0.5 . 8080, 1 : 10.42.0.6 . 8080 }"]
+        );
+        let entry = r.elements["node_ports"]["tcp . 30080"].strip_prefix("goto ").unwrap();
+        assert_eq!(r.chains[entry], ["meta mark set meta mark or 0x4000".into(), format!("goto {chain}")]);
+        assert!(Ruleset::build(true, &[port(&["10.42.0.5:8080"])], &[]).chains.is_empty());
+    }
+
+    #[test]
+    fn without_endpoints_it_is_refused() {
+        let r = Ruleset::build(false, &[port(&[])], &[]);
+        assert!(r.chains.is_empty());
+        assert!(r.elements["no_endpoints"].contains_key("10.43.0.9 . tcp . 80"));
+        assert!(r.elements["no_endpoint_ports"].contains_key("tcp . 30080"));
+    }
+
+    #[test]
+    fn affinity_remembers_each_endpoint() {
+        let p = ServicePort { affinity_seconds: Some(60), node_port: 0, ..port(&["10.42.0.5:8080", "10.42.0.6:8080"]) };
+        let r = Ruleset::build(false, &[p], &[]);
+        assert_eq!(r.sets.len(), 2);
+        assert_eq!(r.chains.len(), 3);
+    }
+}
