@@ -12,6 +12,7 @@
 //! The agent never calls libcontainer: what it does after `clone` is undefined in a process with threads.
 
 mod cgroup;
+pub mod image;
 pub mod shim;
 mod spec;
 mod sys;

@@ -171,19 +171,31 @@ pub fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> io::Result<Ow
     Ok(nix::fcntl::openat2(root, relative, how)?)
 }
 
-/// Opens the directory `path` in `root` as [`open_in`] does, and makes what is missing of it (mode 0755).
+/// Opens the directory `path` in `root` as [`open_in`] does, and makes what is missing of it (mode 0755), also where a
+/// symbolic link points to.
 pub fn mkdir_in(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    mkdir_following(root, path, 40)
+}
+
+fn mkdir_following(root: BorrowedFd<'_>, path: &Path, links: u32) -> io::Result<OwnedFd> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
     match open_in(root, path, directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+    let (Some(parent_path), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no such directory: {}", path.display())));
     };
-    let parent = mkdir_in(root, parent)?;
+    let parent = mkdir_following(root, parent_path, links)?;
     match nix::sys::stat::mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
-        Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+        Ok(()) => {}
+        Err(nix::errno::Errno::EEXIST) => {
+            // made by someone else meanwhile, or a link to what is not there
+            if let Ok(link) = nix::fcntl::readlinkat(&parent, name) {
+                let links = links.checked_sub(1).ok_or(nix::errno::Errno::ELOOP)?;
+                return mkdir_following(root, &parent_path.join(link), links);
+            }
+        }
         Err(error) => return Err(error.into()),
     }
     open_in(root, path, directory)
