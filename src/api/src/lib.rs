@@ -12,6 +12,7 @@
 //! * [`Object`] is an object as everyone in the process shares it; [`Draft`] is one that has no revision yet.
 //! * [`Status`] is the one error that clients see; [`field`] holds the errors it is made of.
 
+pub mod convert;
 pub mod decode;
 pub mod field;
 pub mod fields;

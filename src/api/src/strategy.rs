@@ -36,6 +36,15 @@ pub const NAME: Column = Column {
 };
 pub const AGE: Column = Column::new("Age", "string");
 
+/// `autoscaling/v1` Scale, as far as a kind knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    pub replicas: i64,
+    pub status_replicas: i64,
+    /// In the syntax of `labelSelector=`.
+    pub selector: String,
+}
+
 /// A kind's own rules, on trees in its storage version. Every method has the default of a kind without any.
 ///
 /// The engine calls, on create: `default`, (admission), `prepare_create`, `validate`; on update: `default`, (admission),
@@ -114,11 +123,18 @@ pub trait Strategy: Send + Sync + 'static {
     }
     /// The value of a selectable field; absent fields read as the empty string.
     fn select_field(&self, object: &Value, field: &str) -> String {
-        object.pointer(&format!("/{}", field.replace('.', "/"))).map_or(String::new(), |v| match v {
-            Value::String(s) => s.clone(),
-            Value::Null => String::new(),
-            other => other.to_string(),
-        })
+        field_text(object, field)
+    }
+
+    /// What `…/scale` shows, for kinds with that subresource.
+    fn scale(&self, _object: &Value) -> Option<Scale> {
+        None
+    }
+    /// Sets what `…/scale` changes.
+    fn set_replicas(&self, object: &mut Value, replicas: i64) {
+        if let Some(spec) = object.get_mut("spec") {
+            set(spec, "replicas", Some(replicas.into()));
+        }
     }
 
     /// The table's columns, name first, age where upstream has it.
@@ -134,6 +150,15 @@ pub trait Strategy: Send + Sync + 'static {
 /// A kind without rules of its own.
 pub struct NoStrategy;
 impl Strategy for NoStrategy {}
+
+/// The text of `spec.nodeName` and its like, empty where it is absent.
+pub(crate) fn field_text(object: &Value, field: &str) -> String {
+    match field.split('.').try_fold(object, |v, key| v.get(key)) {
+        Some(Value::String(s)) => s.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
 
 /// `new[key] = old[key]`, removing it where `old` has none.
 pub fn copy(new: &mut Value, old: &Value, key: &str) {

@@ -75,6 +75,7 @@ macro_rules! resources {
 resources! {
     core::ConfigMap, "configmaps", true;
     core::Endpoints, "endpoints", true;
+    core::Event, "events", true;
     core::LimitRange, "limitranges", true;
     core::Namespace, "namespaces", false;
     core::Node, "nodes", false;

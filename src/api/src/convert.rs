@@ -1,0 +1,208 @@
+//! Versions of a kind: every one is converted through the storage version, on trees.
+//!
+//! Conversion comes before the schema check, so it meets trees of any shape: what does not fit it leaves for the check to
+//! refuse. The old workload versions get their own, older defaults here; what they leave out is defaulted as in `apps/v1`.
+
+mod event;
+mod workload;
+
+use serde_json::Value;
+
+use crate::Kind;
+
+/// From the version that a client wrote to the storage version, with the defaults of the old version.
+pub fn to_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
+    if is_storage(kind, group, version) {
+        return;
+    }
+    match (kind.kind.as_str(), group) {
+        ("Event", "events.k8s.io") => event::from_events(tree),
+        ("Event", "") => event::to_events(tree),
+        ("Deployment" | "DaemonSet" | "ReplicaSet" | "StatefulSet", _) => {
+            workload::to_v1(&kind.kind, group, version, tree)
+        }
+        _ => {}
+    }
+    set_version(tree, &kind.group, &kind.version);
+}
+
+/// From the storage version to the one that a client asks for.
+pub fn from_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
+    if is_storage(kind, group, version) {
+        return;
+    }
+    match (kind.kind.as_str(), group) {
+        ("Event", "events.k8s.io") => event::to_events(tree),
+        ("Event", "") => event::from_events(tree),
+        ("Deployment" | "DaemonSet", _) => workload::from_v1(&kind.kind, version, tree),
+        _ => {}
+    }
+    set_version(tree, group, version);
+}
+
+/// Whether nothing has to be converted.
+pub fn is_storage(kind: &Kind, group: &str, version: &str) -> bool {
+    kind.group == group && kind.version == version
+}
+
+/// A Scale of `autoscaling/v1` as the old workload versions show it: `status.selector` is a map, `targetSelector` the text.
+pub fn scale_from_v1(group: &str, version: &str, scale: &mut Value) {
+    if let Some(status) = scale.get_mut("status").and_then(Value::as_object_mut)
+        && let Some(Value::String(text)) = status.remove("selector")
+    {
+        let pairs = text.split(',').filter_map(|p| p.split_once('='));
+        let plain = text.split(',').all(|p| p.contains('=') && !p.contains(['!', '(', ')', ' ']));
+        if plain {
+            status.insert("selector".into(), pairs.map(|(k, v)| (k.to_owned(), Value::from(v))).collect());
+        }
+        status.insert("targetSelector".into(), text.into());
+    }
+    set_version(scale, group, version);
+}
+
+/// A Scale of an old workload version as one of `autoscaling/v1`.
+pub fn scale_to_v1(scale: &mut Value) {
+    if let Some(status) = scale.get_mut("status").and_then(Value::as_object_mut) {
+        status.remove("selector");
+        if let Some(text) = status.remove("targetSelector") {
+            status.insert("selector".into(), text);
+        }
+    }
+    set_version(scale, "autoscaling", "v1");
+}
+
+/// The `Warning` of a deprecated version, `None` for one in good standing: upstream's `deprecation.WarningMessage`.
+pub fn warning(group: &str, version: &str, kind: &str) -> Option<String> {
+    let (since, removed, successor) = match (group, version, kind) {
+        ("", "v1", "Endpoints") => {
+            return Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
+        }
+        ("", "v1", "ComponentStatus") => return Some("v1 ComponentStatus is deprecated in v1.19+".into()),
+        ("extensions", "v1beta1", _) | ("apps", "v1beta1", _) => (8, 16, "apps/v1"),
+        ("apps", "v1beta2", _) => (9, 16, "apps/v1"),
+        _ => return None,
+    };
+    Some(format!(
+        "{group}/{version} {kind} is deprecated in v1.{since}+, unavailable in v1.{removed}+; use {successor} {kind}"
+    ))
+}
+
+fn set_version(tree: &mut Value, group: &str, version: &str) {
+    if let Some(o) = tree.as_object_mut() {
+        o.insert("apiVersion".into(), crate::kind::api_version(group, version).into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::registry;
+    use serde_json::json;
+
+    fn storage(group: &str, version: &str, plural: &str, mut tree: Value) -> Value {
+        let registry = registry();
+        to_storage(registry.resource(group, version, plural).unwrap(), group, version, &mut tree);
+        tree
+    }
+
+    #[test]
+    fn the_guestbooks_deployment_gets_its_selector() {
+        let got = storage(
+            "extensions",
+            "v1beta1",
+            "deployments",
+            json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment", "metadata": {"name": "redis"},
+                "spec": {"replicas": 1, "rollbackTo": {"revision": 3}, "template": {"metadata": {"labels": {"app": "redis"}}, "spec": {}}}}),
+        );
+        assert_eq!(
+            got,
+            json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "redis", "labels": {"app": "redis"}, "annotations": {"deprecated.deployment.rollback.to": "3"}},
+                "spec": {"replicas": 1, "revisionHistoryLimit": 2147483647, "progressDeadlineSeconds": 2147483647,
+                    "selector": {"matchLabels": {"app": "redis"}},
+                    "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}},
+                    "template": {"metadata": {"labels": {"app": "redis"}}, "spec": {}}}})
+        );
+    }
+
+    #[test]
+    fn old_defaults_differ_by_version() {
+        let tree = |v: &str| json!({"apiVersion": v, "spec": {"template": {"metadata": {"labels": {"a": "b"}}}}});
+        let cases = [
+            ("apps", "v1beta1", "deployments", "/spec/revisionHistoryLimit", json!(2)),
+            ("apps", "v1beta1", "deployments", "/spec/selector/matchLabels/a", json!("b")),
+            ("apps", "v1beta2", "deployments", "/spec/revisionHistoryLimit", Value::Null),
+            ("apps", "v1beta2", "deployments", "/spec/selector", Value::Null),
+            ("extensions", "v1beta1", "daemonsets", "/spec/updateStrategy/type", json!("OnDelete")),
+            ("apps", "v1beta1", "statefulsets", "/spec/updateStrategy/type", json!("OnDelete")),
+            ("apps", "v1beta2", "statefulsets", "/spec/updateStrategy", Value::Null),
+            ("extensions", "v1beta1", "replicasets", "/metadata/labels/a", json!("b")),
+        ];
+        for (group, version, plural, pointer, want) in cases {
+            let got = storage(group, version, plural, tree(&format!("{group}/{version}")));
+            assert_eq!(got.pointer(pointer).cloned().unwrap_or_default(), want, "{group}/{version} {plural} {pointer}");
+            assert_eq!(got["apiVersion"], "apps/v1");
+        }
+    }
+
+    #[test]
+    fn there_and_back_again() {
+        let registry = registry();
+        let cases = [
+            (
+                "events.k8s.io",
+                "v1",
+                "events",
+                json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "note": "n", "regarding": {"kind": "Pod"}, "reportingController": "c",
+                 "deprecatedCount": 2, "deprecatedSource": {"component": "x"}, "eventTime": "2020-01-01T00:00:00.000000Z", "series": {"count": 1}}),
+            ),
+            (
+                "extensions",
+                "v1beta1",
+                "daemonsets",
+                json!({"apiVersion": "extensions/v1beta1", "kind": "DaemonSet", "metadata": {"labels": {"a": "b"}},
+                 "spec": {"templateGeneration": 3, "selector": {}, "updateStrategy": {"type": "OnDelete"}, "template": {}}}),
+            ),
+        ];
+        for (group, version, plural, tree) in cases {
+            let kind = registry.resource(group, version, plural).unwrap();
+            let mut t = tree.clone();
+            to_storage(kind, group, version, &mut t);
+            assert_ne!(t["apiVersion"], tree["apiVersion"]);
+            from_storage(kind, group, version, &mut t);
+            assert_eq!(t, tree);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_left_to_the_schema() {
+        for tree in
+            [json!(1), json!([]), json!({"spec": 1, "metadata": []}), json!({"spec": {"template": 1, "strategy": 2}})]
+        {
+            for (group, version, plural) in [
+                ("extensions", "v1beta1", "deployments"),
+                ("extensions", "v1beta1", "daemonsets"),
+                ("events.k8s.io", "v1", "events"),
+            ] {
+                storage(group, version, plural, tree.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn scales_and_warnings() {
+        let mut scale = json!({"apiVersion": "autoscaling/v1", "status": {"replicas": 1, "selector": "a=b,c=d"}});
+        scale_from_v1("extensions", "v1beta1", &mut scale);
+        assert_eq!(
+            scale["status"],
+            json!({"replicas": 1, "selector": {"a": "b", "c": "d"}, "targetSelector": "a=b,c=d"})
+        );
+        scale_to_v1(&mut scale);
+        assert_eq!(scale, json!({"apiVersion": "autoscaling/v1", "status": {"replicas": 1, "selector": "a=b,c=d"}}));
+        assert_eq!(
+            warning("extensions", "v1beta1", "Deployment").unwrap(),
+            "extensions/v1beta1 Deployment is deprecated in v1.8+, unavailable in v1.16+; use apps/v1 Deployment"
+        );
+        assert_eq!(warning("apps", "v1", "Deployment"), None);
+    }
+}
