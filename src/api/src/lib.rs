@@ -26,6 +26,7 @@ pub mod quantity;
 pub mod schema;
 mod status;
 mod strategy;
+pub mod table;
 mod typed;
 
 pub use kind::{Gvk, Gvr, Kind, Registry, Scope, Subresources};
