@@ -9,7 +9,14 @@ pub mod admission;
 mod attributes;
 pub mod authn;
 pub mod authz;
+pub mod engine;
+pub mod http;
 mod lookup;
+pub mod service_ip;
+mod server;
+pub mod special;
 
 pub use attributes::{Attributes, Authenticator, Authorizer, Decision, User, Verb};
+pub use engine::Engine;
 pub use lookup::Lookup;
+pub use server::Config;

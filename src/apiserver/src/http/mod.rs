@@ -1,0 +1,5 @@
+//! The HTTP face of the engine.
+
+mod body;
+
+pub use body::Body;

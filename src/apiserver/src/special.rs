@@ -1,0 +1,132 @@
+//! Routes with code of their own: subresources (`binding`, `eviction`, `token`, `log`, `exec`, …) and virtual kinds that are
+//! created but never stored (`SubjectAccessReview`, `TokenReview`, …). The generic engine serves everything else.
+//!
+//! Authentication and authorization are done when a handler is called; a [`Post`] on a resource has been through the
+//! admission plugins too. A handler that writes does so by the [`Engine`] it is given.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::{Kind, Status, Value};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::Attributes;
+use crate::engine::Engine;
+use crate::http::Body;
+
+/// A request that is a tree in and a tree out.
+pub struct PostRequest<'a> {
+    pub attributes: &'a Attributes,
+    pub engine: &'a Arc<Engine>,
+    /// Of the parent resource; absent for a virtual kind.
+    pub kind: Option<&'a Arc<Kind>>,
+    /// Decoded, `apiVersion` and `kind` filled in; checked against its schema where there is one.
+    pub body: Value,
+    pub dry_run: bool,
+    /// `Warning` headers for the client.
+    pub warnings: &'a mut Vec<String>,
+}
+
+/// Serves POST of a subresource or a virtual kind, over HTTP and from in-process clients.
+#[async_trait]
+pub trait Post: Send + Sync + 'static {
+    /// The answer, with `apiVersion` and `kind`; 201.
+    async fn post(&self, request: PostRequest<'_>) -> Result<Value, Status>;
+}
+
+/// A request with its connection: `log`, `exec`, `attach`, `portforward`, `proxy`.
+pub struct ConnectRequest {
+    pub attributes: Attributes,
+    pub engine: Arc<Engine>,
+    pub kind: Arc<Kind>,
+    /// Behind the subresource, for `proxy`: `/` and what follows, else empty.
+    pub path: String,
+    /// As hyper gave it: `hyper::upgrade::on` works on it.
+    pub request: ::http::Request<hyper::body::Incoming>,
+}
+
+/// Serves any method of a subresource over HTTP. Its requests have no time limit.
+#[async_trait]
+pub trait Connect: Send + Sync + 'static {
+    async fn connect(&self, request: ConnectRequest) -> Result<::http::Response<Body>, Status>;
+}
+
+/// A kind that is only ever created, and answered at once.
+#[derive(Debug, Clone)]
+pub struct VirtualKind {
+    pub group: &'static str,
+    pub version: &'static str,
+    /// `SubjectAccessReview`
+    pub kind: &'static str,
+    /// `subjectaccessreviews`
+    pub plural: &'static str,
+    pub namespaced: bool,
+}
+
+impl VirtualKind {
+    /// The schema that bodies are checked against.
+    pub fn schema(&self) -> Option<&'static api::schema::Type> {
+        api::schema::find_kind(self.group, self.version, self.kind)
+    }
+}
+
+type Key = (String, String, String);
+
+fn key(group: &str, resource: &str, subresource: &str) -> Key {
+    (group.into(), resource.into(), subresource.into())
+}
+
+/// The table of all special routes.
+#[derive(Default)]
+pub struct Specials {
+    posts: HashMap<Key, Arc<dyn Post>>,
+    connects: HashMap<Key, Arc<dyn Connect>>,
+    virtuals: Vec<(VirtualKind, Arc<dyn Post>)>,
+}
+
+impl Specials {
+    /// POST of `resource/subresource`: `("", "pods", "binding")`. With an empty `subresource`, of a resource that is no
+    /// kind of its own (`bindings`).
+    pub fn post(&mut self, group: &str, resource: &str, subresource: &str, handler: Arc<dyn Post>) -> &mut Specials {
+        self.posts.insert(key(group, resource, subresource), handler);
+        self
+    }
+    /// Every method of `resource/subresource`: `("", "pods", "log")`.
+    pub fn connect(
+        &mut self,
+        group: &str,
+        resource: &str,
+        subresource: &str,
+        handler: Arc<dyn Connect>,
+    ) -> &mut Specials {
+        self.connects.insert(key(group, resource, subresource), handler);
+        self
+    }
+    pub fn virtual_kind(&mut self, kind: VirtualKind, handler: Arc<dyn Post>) -> &mut Specials {
+        self.virtuals.push((kind, handler));
+        self
+    }
+
+    pub fn find_post(&self, group: &str, resource: &str, subresource: &str) -> Option<&Arc<dyn Post>> {
+        self.posts.get(&key(group, resource, subresource))
+    }
+    pub fn find_connect(&self, group: &str, resource: &str, subresource: &str) -> Option<&Arc<dyn Connect>> {
+        self.connects.get(&key(group, resource, subresource))
+    }
+    pub fn find_virtual(&self, group: &str, version: &str, plural: &str) -> Option<&(VirtualKind, Arc<dyn Post>)> {
+        self.virtuals.iter().find(|(k, _)| k.plural == plural && k.group == group && k.version == version)
+    }
+    /// For discovery.
+    pub fn virtuals(&self) -> impl Iterator<Item = &VirtualKind> {
+        self.virtuals.iter().map(|(k, _)| k)
+    }
+}
+
+/// A plain answer.
+pub fn text(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> ::http::Response<Body> {
+    let mut response = ::http::Response::new(Body::full(body.into()));
+    *response.status_mut() = ::http::StatusCode::from_u16(code).unwrap_or_default();
+    response.headers_mut().insert(::http::header::CONTENT_TYPE, ::http::HeaderValue::from_static(content_type));
+    response
+}
