@@ -120,7 +120,7 @@ pub mod testing {
         }
     }
 
-    fn kind() -> Arc<Kind> {
+    pub fn kind() -> Arc<Kind> {
         let s = String::new;
         Arc::new(Kind {
             group: s(),
