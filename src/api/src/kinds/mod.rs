@@ -12,16 +12,25 @@ mod coordination;
 mod core;
 mod def;
 mod discovery;
+mod metadata;
+mod net;
 mod networking;
 mod node;
 mod policy;
 mod rbac;
+mod resources;
 mod scheduling;
 mod storage;
 mod subresources;
+mod table;
+mod tree;
+mod workload;
 
 use crate::Registry;
 
+pub use core::namespace::prepare_finalize;
+pub use core::pod;
+pub use metadata::{validate_metadata, validate_metadata_update};
 pub use subresources::{SUBRESOURCES, Subresource};
 
 /// All built-in kinds, groups in upstream's order of discovery, kinds by resource name.

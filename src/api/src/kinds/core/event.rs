@@ -1,0 +1,188 @@
+//! Events. `events.k8s.io/v1` is the same object under other field names: conversion's business.
+
+use serde_json::Value;
+
+use crate::Strategy;
+use crate::field::{self, Path};
+use crate::kinds::table::{UNKNOWN, name, since};
+use crate::kinds::tree::{has, number, text};
+use crate::names;
+use crate::strategy::{Column, NAME, field_text};
+
+pub(super) struct Event;
+
+impl Strategy for Event {
+    fn has_status(&self) -> bool {
+        false
+    }
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, event: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        let involved = Path::root("involvedObject");
+        let (about, own) = (text(&event["involvedObject"], "namespace"), text(&event["metadata"], "namespace"));
+        // events about cluster-scoped objects live in `default`
+        if about.is_empty() {
+            if own != "default" && own != "kube-system" {
+                let path = involved.child("namespace");
+                errors.push(field::Error::invalid(&path, about, "does not match event.namespace"));
+            }
+        } else if about != own {
+            errors.push(field::Error::invalid(&involved.child("namespace"), about, "does not match event.namespace"));
+        }
+        let wrong = names::dns_label(own, false);
+        errors.extend(wrong.iter().map(|e| field::Error::invalid(&Path::root("namespace"), own, e)));
+        if has(event, "eventTime") {
+            new_style(&mut errors, event);
+        }
+        errors
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ]
+    }
+    fn select_field(&self, event: &Value, field: &str) -> String {
+        let source = || text(&event["source"], "component").to_owned();
+        match field {
+            "source" if source().is_empty() => text(event, "reportingComponent").into(),
+            "source" => source(),
+            _ => field_text(event, field),
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                Column::new("Last Seen", "string"),
+                Column::new("Type", "string"),
+                Column::new("Reason", "string"),
+                Column::new("Object", "string"),
+                Column::wide("Subobject", "string"),
+                Column::wide("Source", "string"),
+                Column::new("Message", "string"),
+                Column::wide("First Seen", "string"),
+                Column::wide("Count", "string"),
+                Column { priority: 1, ..NAME },
+            ]
+        }
+    }
+    fn cells(&self, event: &Value, now_seconds: i64) -> Vec<Value> {
+        let time = |key: &str| since(&event[key], now_seconds);
+        let first = if has(event, "firstTimestamp") { time("firstTimestamp") } else { time("eventTime") };
+        let last = match &event["series"] {
+            Value::Null if has(event, "lastTimestamp") => time("lastTimestamp"),
+            Value::Null => first.clone(),
+            series => since(&series["lastObservedTime"], now_seconds),
+        };
+        let count = match (&event["series"], number(event, "count")) {
+            (Value::Null, 0) => 1,
+            (Value::Null, n) => n,
+            (series, _) => number(series, "count"),
+        };
+        let about = &event["involvedObject"];
+        let kind = text(about, "kind").to_lowercase();
+        let object = if text(about, "name").is_empty() { kind } else { format!("{kind}/{}", text(about, "name")) };
+        vec![
+            if last.is_empty() { UNKNOWN.into() } else { last.into() },
+            text(event, "type").into(),
+            text(event, "reason").into(),
+            object.into(),
+            text(about, "fieldPath").into(),
+            source(event).into(),
+            text(event, "message").trim().into(),
+            first.into(),
+            count.into(),
+            name(event),
+        ]
+    }
+}
+
+/// `formatEventSource`
+fn source(event: &Value) -> String {
+    let component = match text(&event["source"], "component") {
+        "" => text(event, "reportingComponent"),
+        c => c,
+    };
+    match [text(&event["source"], "host"), text(event, "reportingInstance")].into_iter().find(|h| !h.is_empty()) {
+        Some(host) => format!("{component}, {host}"),
+        None => component.into(),
+    }
+}
+
+/// What events written with `eventTime` must have.
+fn new_style(errors: &mut Vec<field::Error>, event: &Value) {
+    for key in ["reportingComponent", "reportingInstance", "action", "reason"] {
+        let at = if key == "reportingComponent" { "reportingController" } else { key };
+        let (path, value) = (Path::root(at), text(event, key));
+        if value.is_empty() {
+            errors.push(field::Error::required(&path, ""));
+        } else if at == "reportingController" {
+            errors.extend(names::qualified_name(value).iter().map(|e| field::Error::invalid(&path, value, e)));
+        } else if value.len() > 128 {
+            errors.push(field::Error::invalid(&path, "", "can have at most 128 characters"));
+        }
+    }
+    if !matches!(text(event, "type"), "Normal" | "Warning") {
+        errors.push(field::Error::invalid(
+            &Path::root("type"),
+            "",
+            format!("has invalid value: {}", text(event, "type")),
+        ));
+    }
+    if text(event, "message").len() > 1024 {
+        errors.push(field::Error::invalid(&Path::root("message"), "", "can have at most 1024 characters"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn events_read_as_upstreams() {
+        let e = json!({"metadata": {"name": "x.1", "namespace": "n"}, "type": "Normal", "reason": "Pulled", "message": "hi ",
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": "n"}, "count": 3,
+            "firstTimestamp": "1970-01-01T00:00:10Z", "lastTimestamp": "1970-01-01T00:01:10Z",
+            "source": {"component": "kubelet", "host": "h"}});
+        let row = Event.cells(&e, 100);
+        assert_eq!(
+            row,
+            [
+                json!("30s"),
+                json!("Normal"),
+                json!("Pulled"),
+                json!("pod/p"),
+                json!(""),
+                json!("kubelet, h"),
+                json!("hi"),
+                json!("90s"),
+                json!(3),
+                json!("x.1")
+            ]
+        );
+        assert!(Event.validate(&e).is_empty());
+        assert_eq!(Event.select_field(&e, "source"), "kubelet");
+        assert_eq!(Event.select_field(&e, "involvedObject.name"), "p");
+        let mut other = e.clone();
+        other["metadata"]["namespace"] = json!("m");
+        assert_eq!(
+            Event.validate(&other)[0].to_string(),
+            r#"involvedObject.namespace: Invalid value: "n": does not match event.namespace"#
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! Claims.
+
+use serde_json::{Value, json};
+
+use super::persistent_volume::{access_modes, shown_modes};
+use crate::Strategy;
+use crate::field::{self, Path};
+use crate::kinds::resources::{normalize_list, normalize_requirements};
+use crate::kinds::table::{UNSET, name};
+use crate::kinds::tree::{child, has, items, made, or, or_zero, same, text};
+use crate::quantity::Quantity;
+use crate::strategy::{AGE, Column, NAME, age, set};
+
+pub(super) struct PersistentVolumeClaim;
+
+/// The spec of a claim, or of a template of one.
+pub(super) fn default_spec(spec: &mut Value) {
+    or(spec, "volumeMode", "Filesystem");
+    if let Some(resources) = child(spec, "resources") {
+        normalize_requirements(resources);
+    }
+}
+
+/// A claim, or one in a StatefulSet's templates.
+pub(crate) fn default(claim: &mut Value) {
+    if let Some(spec) = made(claim, "spec") {
+        default_spec(spec);
+    }
+    if let Some(status) = made(claim, "status") {
+        or_zero(status, "phase", "Pending");
+        normalize_list(status, "capacity");
+    }
+}
+
+/// `ValidatePersistentVolumeClaimSpec`
+pub(crate) fn validate_spec(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
+    access_modes_of(errors, path, spec);
+    let resources = path.child("resources");
+    match spec["resources"]["requests"].get("storage") {
+        None => errors.push(field::Error::required(&resources.child("storage"), "")),
+        Some(v) => {
+            let path = resources.child("storage");
+            match Quantity::from_tree(v) {
+                Ok(q) if q.sign() > 0 => {}
+                _ => errors.push(field::Error::invalid(&path, v.clone(), "must be greater than zero")),
+            }
+        }
+    }
+}
+
+fn access_modes_of(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
+    let modes = items(spec, "accessModes");
+    if modes.is_empty() {
+        errors.push(field::Error::required(&path.child("accessModes"), "at least 1 access mode is required"));
+    } else {
+        access_modes(errors, &path.child("accessModes"), modes);
+    }
+}
+
+impl Strategy for PersistentVolumeClaim {
+    fn default(&self, claim: &mut Value) {
+        default(claim);
+    }
+    fn prepare_create(&self, claim: &mut Value) {
+        set(claim, "status", Some(json!({"phase": "Pending"})));
+    }
+
+    fn validate(&self, claim: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        validate_spec(&mut errors, &Path::root("spec"), &claim["spec"]);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        let path = Path::root("spec");
+        let (mut spec, mut was) = (new["spec"].clone(), old["spec"].clone());
+        let size = |s: &Value| Quantity::from_tree(&s["resources"]["requests"]["storage"]).unwrap_or_default();
+        let (wants, had) = (size(&spec), size(&was));
+        let bound = text(&old["status"], "phase") == "Bound";
+        for s in [&mut spec, &mut was] {
+            set(s, "volumeAttributesClassName", None);
+            if bound {
+                set(s, "resources", None);
+            }
+        }
+        // the binder fills these in once
+        for field in ["volumeName", "storageClassName"] {
+            if text(&was, field).is_empty() {
+                set(&mut spec, field, None);
+                set(&mut was, field, None);
+            }
+        }
+        if !same(&spec, &was) {
+            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+            errors.push(field::Error::forbidden(&path, detail));
+        }
+        if wants < had {
+            let (resources, detail) = (path.child("resources"), "field can not be less than status.capacity");
+            errors.push(field::Error::forbidden(&resources.child("requests").child("storage"), detail));
+        }
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                NAME,
+                Column::new("Status", "string"),
+                Column::new("Volume", "string"),
+                Column::new("Capacity", "string"),
+                Column::new("Access Modes", "string"),
+                Column::new("StorageClass", "string"),
+                Column::new("VolumeAttributesClass", "string"),
+                AGE,
+                Column::wide("VolumeMode", "string"),
+            ]
+        }
+    }
+    fn cells(&self, claim: &Value, now_seconds: i64) -> Vec<Value> {
+        let (spec, status) = (&claim["spec"], &claim["status"]);
+        let volume = text(spec, "volumeName");
+        let bound = !volume.is_empty();
+        let terminating = has(&claim["metadata"], "deletionTimestamp");
+        vec![
+            name(claim),
+            if terminating { "Terminating" } else { text(status, "phase") }.into(),
+            volume.into(),
+            if bound { text(&status["capacity"], "storage") } else { "" }.into(),
+            if bound { shown_modes(items(status, "accessModes")) } else { String::new() }.into(),
+            text(spec, "storageClassName").into(),
+            spec.get("volumeAttributesClassName").and_then(Value::as_str).unwrap_or(UNSET).into(),
+            age(claim, now_seconds),
+            spec.get("volumeMode").and_then(Value::as_str).unwrap_or(UNSET).into(),
+        ]
+    }
+}

@@ -1,0 +1,139 @@
+//! Where a pod may run: affinity and topology spread constraints.
+
+use serde_json::Value;
+
+use crate::field::{Error, Path};
+use crate::kinds::metadata::label_name;
+use crate::kinds::tree::{has, items, number, text};
+use crate::kinds::workload::validate_label_selector;
+
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+
+pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let (affinity, at) = (&spec["affinity"], path.child("affinity"));
+    node_affinity(errors, &at.child("nodeAffinity"), &affinity["nodeAffinity"]);
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        pod_affinity(errors, &at.child(kind), &affinity[kind]);
+    }
+    spread(errors, &path.child("topologySpreadConstraints"), items(spec, "topologySpreadConstraints"));
+}
+
+fn node_affinity(errors: &mut Vec<Error>, path: &Path, affinity: &Value) {
+    if has(affinity, REQUIRED) {
+        let required = path.child(REQUIRED);
+        let path = required.child("nodeSelectorTerms");
+        let terms = items(&affinity[REQUIRED], "nodeSelectorTerms");
+        if terms.is_empty() {
+            errors.push(Error::required(&path, "must have at least one node selector term"));
+        }
+        for (i, t) in terms.iter().enumerate() {
+            term(errors, &path.index(i), t);
+        }
+    }
+    let list = path.child(PREFERRED);
+    for (i, preferred) in items(affinity, PREFERRED).iter().enumerate() {
+        let path = list.index(i);
+        weight(errors, &path, preferred);
+        term(errors, &path.child("preference"), &preferred["preference"]);
+    }
+}
+
+fn weight(errors: &mut Vec<Error>, path: &Path, preferred: &Value) {
+    let n = number(preferred, "weight");
+    if !(1..=100).contains(&n) {
+        errors.push(Error::invalid(&path.child("weight"), n, "must be in the range 1-100"));
+    }
+}
+
+/// `ValidateNodeSelectorTerm`
+fn term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
+    let list = path.child("matchExpressions");
+    for (i, e) in items(term, "matchExpressions").iter().enumerate() {
+        let path = &list.index(i);
+        let values = items(e, "values");
+        match text(e, "operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(Error::required(&path.child("values"), detail));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(Error::forbidden(&path.child("values"), detail));
+            }
+            "Gt" | "Lt" if values.len() != 1 => {
+                let detail = "must be specified single value when `operator` is 'Lt' or 'Gt'";
+                errors.push(Error::required(&path.child("values"), detail));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+            other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        }
+        label_name(errors, &path.child("key"), text(e, "key"));
+    }
+    let list = path.child("matchFields");
+    for (i, e) in items(term, "matchFields").iter().enumerate() {
+        let path = &list.index(i);
+        if text(e, "key") != "metadata.name" {
+            let detail = "not a valid field selector key";
+            errors.push(Error::invalid(&path.child("key"), text(e, "key"), detail));
+        }
+        match text(e, "operator") {
+            "In" | "NotIn" if items(e, "values").len() == 1 => {}
+            "In" | "NotIn" => {
+                let detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+                errors.push(Error::required(&path.child("values"), detail));
+            }
+            other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        }
+    }
+}
+
+fn pod_affinity(errors: &mut Vec<Error>, path: &Path, affinity: &Value) {
+    let list = path.child(REQUIRED);
+    for (i, t) in items(affinity, REQUIRED).iter().enumerate() {
+        pod_term(errors, &list.index(i), t);
+    }
+    let list = path.child(PREFERRED);
+    for (i, preferred) in items(affinity, PREFERRED).iter().enumerate() {
+        let path = list.index(i);
+        weight(errors, &path, preferred);
+        pod_term(errors, &path.child("podAffinityTerm"), &preferred["podAffinityTerm"]);
+    }
+}
+
+fn pod_term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
+    for key in ["labelSelector", "namespaceSelector"] {
+        validate_label_selector(errors, &path.child(key), &term[key]);
+    }
+    let key = text(term, "topologyKey");
+    if key.is_empty() {
+        errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
+    }
+    label_name(errors, &path.child("topologyKey"), key);
+}
+
+/// `validateTopologySpreadConstraints`
+fn spread(errors: &mut Vec<Error>, path: &Path, constraints: &[Value]) {
+    for (i, c) in constraints.iter().enumerate() {
+        let path = &path.index(i);
+        let skew = number(c, "maxSkew");
+        if skew <= 0 {
+            errors.push(Error::invalid(&path.child("maxSkew"), skew, "must be greater than zero"));
+        }
+        let (key, when) = (text(c, "topologyKey"), text(c, "whenUnsatisfiable"));
+        if key.is_empty() {
+            errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
+        } else {
+            label_name(errors, &path.child("topologyKey"), key);
+        }
+        let values = &["DoNotSchedule", "ScheduleAnyway"];
+        if !values.contains(&when) {
+            errors.push(Error::not_supported(&path.child("whenUnsatisfiable"), when, values));
+        }
+        if constraints[..i].iter().any(|o| text(o, "topologyKey") == key && text(o, "whenUnsatisfiable") == when) {
+            errors
+                .push(Error::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {when}}}")));
+        }
+        validate_label_selector(errors, &path.child("labelSelector"), &c["labelSelector"]);
+    }
+}

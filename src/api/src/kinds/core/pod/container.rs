@@ -1,0 +1,246 @@
+//! `ValidateContainers`, init and ephemeral ones too.
+
+use serde_json::Value;
+
+use super::validation::{check, id};
+use super::{env, probe, volumes};
+use crate::field::{Error, Path};
+use crate::kinds::net::{self, PROTOCOLS};
+use crate::kinds::resources;
+use crate::kinds::tree::{has, items, number, text};
+use crate::names;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Main,
+    Init,
+    Ephemeral,
+}
+
+/// Containers and init containers of a pod's spec.
+pub(super) fn validate_all(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let mains = path.child("containers");
+    if items(spec, "containers").is_empty() {
+        errors.push(Error::required(&mains, ""));
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for (list, role) in [("containers", Role::Main), ("initContainers", Role::Init)] {
+        let path = path.child(list);
+        for (i, c) in items(spec, list).iter().enumerate() {
+            let path = &path.index(i);
+            validate(errors, path, c, role, spec);
+            let name = text(c, "name");
+            if !name.is_empty() && seen.contains(&name) {
+                errors.push(Error::duplicate(&path.child("name"), name));
+            }
+            seen.push(name);
+        }
+    }
+    host_ports(errors, &mains, spec);
+}
+
+/// `validateEphemeralContainers`
+pub(super) fn validate_ephemeral(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let names = |list: &str| items(spec, list).iter().map(|c| text(c, "name")).collect::<Vec<_>>();
+    let mut seen = names("containers");
+    seen.extend(names("initContainers"));
+    for (i, c) in items(spec, "ephemeralContainers").iter().enumerate() {
+        let path = &path.index(i);
+        validate(errors, path, c, Role::Ephemeral, spec);
+        for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+            if has(c, key) && !items(c, key).is_empty() | c[key].is_object() {
+                errors.push(Error::forbidden(&path.child(key), "cannot be set for an Ephemeral Container"));
+            }
+        }
+        let name = text(c, "name");
+        if seen.contains(&name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        seen.push(name);
+        let target = text(c, "targetContainerName");
+        if !target.is_empty() && !names("containers").contains(&target) && !names("initContainers").contains(&target) {
+            errors.push(Error::not_found(&path.child("targetContainerName"), target));
+        }
+    }
+}
+
+fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &Value) {
+    let name = text(c, "name");
+    if name.is_empty() {
+        errors.push(Error::required(&path.child("name"), ""));
+    } else {
+        check(errors, &path.child("name"), name, names::dns_label(name, false));
+    }
+    let image = text(c, "image");
+    if image.is_empty() {
+        errors.push(Error::required(&path.child("image"), ""));
+    } else if image.trim() != image {
+        errors.push(Error::invalid(&path.child("image"), image, "must not have leading or trailing whitespace"));
+    }
+    supported(errors, &path.child("terminationMessagePolicy"), c, &["FallbackToLogsOnError", "File"]);
+    supported(errors, &path.child("imagePullPolicy"), c, &["Always", "IfNotPresent", "Never"]);
+    ports(errors, &path.child("ports"), items(c, "ports"));
+    env::validate(errors, path, c);
+    mounts(errors, path, c, spec);
+    let sidecar = role == Role::Init && text(c, "restartPolicy") == "Always";
+    let restart = text(c, "restartPolicy");
+    if role == Role::Init && !restart.is_empty() && restart != "Always" {
+        errors.push(Error::not_supported(&path.child("restartPolicy"), restart, &["Always"]));
+    } else if role != Role::Init && !restart.is_empty() && restart == "Always" && role == Role::Ephemeral {
+        errors.push(Error::forbidden(&path.child("restartPolicy"), "may not be set for non-init containers"));
+    }
+    if role == Role::Init && !sidecar {
+        for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+            if has(c, key) {
+                let detail = "may not be set for init containers without restartPolicy=Always";
+                errors.push(Error::forbidden(&path.child(key), detail));
+            }
+        }
+    } else {
+        let grace = number(spec, "terminationGracePeriodSeconds");
+        probe::validate_all(errors, path, c, grace);
+    }
+    resources::validate(errors, &path.child("resources"), &c["resources"]);
+    security_context(errors, &path.child("securityContext"), &c["securityContext"]);
+}
+
+/// A value that, where given, is one of few; its key is the path's last step.
+fn supported(errors: &mut Vec<Error>, path: &Path, c: &Value, values: &[&str]) {
+    let shown = path.to_string();
+    let value = text(c, shown.rsplit('.').next().unwrap_or_default());
+    if value.is_empty() {
+        errors.push(Error::required(path, ""));
+    } else if !values.contains(&value) {
+        errors.push(Error::not_supported(path, value, values));
+    }
+}
+
+fn ports(errors: &mut Vec<Error>, path: &Path, ports: &[Value]) {
+    for (i, port) in ports.iter().enumerate() {
+        let path = &path.index(i);
+        let name = text(port, "name");
+        if !name.is_empty() {
+            check(errors, &path.child("name"), name, names::port_name(name));
+            if ports[..i].iter().any(|p| text(p, "name") == name) {
+                errors.push(Error::duplicate(&path.child("name"), name));
+            }
+        }
+        match number(port, "containerPort") {
+            0 => errors.push(Error::required(&path.child("containerPort"), "")),
+            n => net::port_number(errors, &path.child("containerPort"), n),
+        }
+        match number(port, "hostPort") {
+            0 => {}
+            n => net::port_number(errors, &path.child("hostPort"), n),
+        }
+        let protocol = text(port, "protocol");
+        if protocol.is_empty() {
+            errors.push(Error::required(&path.child("protocol"), ""));
+        } else if !PROTOCOLS.contains(&protocol) {
+            errors.push(Error::not_supported(&path.child("protocol"), protocol, PROTOCOLS));
+        }
+    }
+}
+
+/// `checkHostPortConflicts`, and that a host's own network takes host ports as they are.
+fn host_ports(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let mut taken: Vec<(i64, &str, &str)> = Vec::new();
+    for (i, c) in items(spec, "containers").iter().enumerate() {
+        let at = path.index(i);
+        let at = at.child("ports");
+        for (j, port) in items(c, "ports").iter().enumerate() {
+            let host_port = number(port, "hostPort");
+            if host_port == 0 {
+                continue;
+            }
+            if spec["hostNetwork"] == true && host_port != number(port, "containerPort") {
+                let detail = "must match `hostPort` when `hostNetwork` is true";
+                let value = number(port, "containerPort");
+                errors.push(Error::invalid(&at.index(j).child("containerPort"), value, detail));
+            }
+            let key = (host_port, text(port, "protocol"), text(port, "hostIP"));
+            if taken.contains(&key) {
+                let shown = format!("{}/{}/{}", key.1, key.2, key.0);
+                errors.push(Error::duplicate(&at.index(j).child("hostPort"), shown));
+            }
+            taken.push(key);
+        }
+    }
+}
+
+/// `ValidateVolumeMounts` and `ValidateVolumeDevices`
+fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
+    let volumes_known = items(spec, "volumes");
+    let known = |name: &str| volumes_known.iter().any(|v| text(v, "name") == name);
+    let list = path.child("volumeMounts");
+    let all = items(c, "volumeMounts");
+    for (i, mount) in all.iter().enumerate() {
+        let path = &list.index(i);
+        let (name, at) = (text(mount, "name"), text(mount, "mountPath"));
+        if name.is_empty() {
+            errors.push(Error::required(&path.child("name"), ""));
+        }
+        if !known(name) {
+            errors.push(Error::not_found(&path.child("name"), name));
+        }
+        if at.is_empty() {
+            errors.push(Error::required(&path.child("mountPath"), ""));
+        }
+        if all[..i].iter().any(|m| text(m, "mountPath") == at) {
+            errors.push(Error::invalid(&path.child("mountPath"), at, "must be unique"));
+        }
+        let (sub, expr) = (text(mount, "subPath"), text(mount, "subPathExpr"));
+        if !sub.is_empty() {
+            volumes::local_descending(errors, &path.child("subPath"), sub);
+        }
+        if !expr.is_empty() {
+            if !sub.is_empty() {
+                let detail = "subPathExpr and subPath are mutually exclusive";
+                errors.push(Error::invalid(&path.child("subPathExpr"), expr, detail));
+            }
+            volumes::local_descending(errors, &path.child("subPathExpr"), expr);
+        }
+        let propagation = text(mount, "mountPropagation");
+        let values = &["Bidirectional", "HostToContainer", "None"];
+        if !propagation.is_empty() && !values.contains(&propagation) {
+            errors.push(Error::not_supported(&path.child("mountPropagation"), propagation, values));
+        }
+        if propagation == "Bidirectional" && c["securityContext"]["privileged"] != true {
+            let detail = "Bidirectional mount propagation is available only to privileged containers";
+            errors.push(Error::forbidden(&path.child("mountPropagation"), detail));
+        }
+    }
+    let list = path.child("volumeDevices");
+    for (i, device) in items(c, "volumeDevices").iter().enumerate() {
+        let path = &list.index(i);
+        if text(device, "name").is_empty() {
+            errors.push(Error::required(&path.child("name"), ""));
+        } else if !known(text(device, "name")) {
+            errors.push(Error::not_found(&path.child("name"), text(device, "name")));
+        }
+        if text(device, "devicePath").is_empty() {
+            errors.push(Error::required(&path.child("devicePath"), ""));
+        }
+    }
+}
+
+/// `ValidateSecurityContext`
+fn security_context(errors: &mut Vec<Error>, path: &Path, context: &Value) {
+    for key in ["runAsUser", "runAsGroup"] {
+        id(errors, &path.child(key), context, key);
+    }
+    if context["allowPrivilegeEscalation"] == false {
+        if context["privileged"] == true {
+            let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            errors.push(Error::invalid(path, context.clone(), detail));
+        }
+        if items(&context["capabilities"], "add").iter().any(|c| c == "CAP_SYS_ADMIN") {
+            let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            errors.push(Error::invalid(path, context.clone(), detail));
+        }
+    }
+    let mount = text(context, "procMount");
+    if !mount.is_empty() && !matches!(mount, "Default" | "Unmasked") {
+        errors.push(Error::not_supported(&path.child("procMount"), mount, &["Default", "Unmasked"]));
+    }
+}

@@ -1,0 +1,128 @@
+//! `ValidateEnv` and `ValidateEnvFrom`.
+
+use serde_json::Value;
+
+use super::validation::check;
+use crate::field::{Error, Path};
+use crate::kinds::tree::{has, items, text};
+use crate::names;
+
+const FIELDS: &[&str] = &[
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+];
+const RESOURCES: &[&str] = &[
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
+const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+
+pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value) {
+    let list = path.child("env");
+    for (i, env) in items(c, "env").iter().enumerate() {
+        let path = &list.index(i);
+        let name = text(env, "name");
+        if name.is_empty() {
+            errors.push(Error::required(&path.child("name"), ""));
+        } else {
+            check(errors, &path.child("name"), name, names::env_var_name(name));
+        }
+        if has(env, "valueFrom") {
+            value_from(errors, &path.child("valueFrom"), env);
+        }
+    }
+    let list = path.child("envFrom");
+    for (i, from) in items(c, "envFrom").iter().enumerate() {
+        let path = &list.index(i);
+        let prefix = text(from, "prefix");
+        if !prefix.is_empty() {
+            check(errors, &path.child("prefix"), prefix, names::env_var_name(prefix));
+        }
+        let given: Vec<&str> = ["configMapRef", "secretRef"].into_iter().filter(|k| has(from, k)).collect();
+        for key in &given {
+            let name = text(&from[*key], "name");
+            if name.is_empty() {
+                errors.push(Error::required(&path.child(key).child("name"), ""));
+            } else {
+                check(errors, &path.child(key).child("name"), name, names::dns_subdomain(name, false));
+            }
+        }
+        match given.len() {
+            0 => errors.push(Error::invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")),
+            1 => {}
+            _ => errors.push(Error::invalid(path, "", "may not have more than one field specified at a time")),
+        }
+    }
+}
+
+fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
+    let from = &env["valueFrom"];
+    let given: Vec<&str> = SOURCES.into_iter().filter(|s| has(from, s)).collect();
+    for key in &given {
+        let (at, source) = (path.child(key), &from[*key]);
+        match *key {
+            "fieldRef" => field_ref(errors, &at, source),
+            "resourceFieldRef" => {
+                let resource = text(source, "resource");
+                if resource.is_empty() {
+                    errors.push(Error::required(&at.child("resource"), ""));
+                } else if !RESOURCES.contains(&resource) && !resource.contains("hugepages-") {
+                    errors.push(Error::not_supported(&at.child("resource"), resource, RESOURCES));
+                }
+            }
+            "configMapKeyRef" | "secretKeyRef" => {
+                if text(source, "name").is_empty() {
+                    errors.push(Error::required(&at.child("name"), ""));
+                }
+                let name = text(source, "key");
+                if name.is_empty() {
+                    errors.push(Error::required(&at.child("key"), ""));
+                } else {
+                    check(errors, &at.child("key"), name, names::config_map_key(name));
+                }
+            }
+            _ => {}
+        }
+    }
+    let refuse = |detail: &str, value: Value| Error::invalid(path, value, detail);
+    if given.is_empty() {
+        errors.push(refuse(
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+            from.clone(),
+        ));
+    } else if !text(env, "value").is_empty() {
+        errors.push(refuse("may not be specified when `value` is not empty", "".into()));
+    } else if given.len() > 1 {
+        errors.push(refuse("may not have more than one field specified at a time", from.clone()));
+    }
+}
+
+fn field_ref(errors: &mut Vec<Error>, path: &Path, source: &Value) {
+    let field = text(source, "fieldPath");
+    let at = path.child("fieldPath");
+    if field.is_empty() {
+        return errors.push(Error::required(&at, ""));
+    }
+    let subscript = |name: &str| field.strip_prefix(name).and_then(|r| r.strip_prefix("['")?.strip_suffix("']"));
+    if let Some(key) = subscript("metadata.annotations").or_else(|| subscript("metadata.labels")) {
+        check(errors, &at, key, names::qualified_name(&key.to_lowercase()));
+    } else if !FIELDS.contains(&field) {
+        if field.starts_with("metadata.") || field.starts_with("spec.") || field.starts_with("status.") {
+            errors.push(Error::not_supported(&at, field, FIELDS));
+        } else {
+            let detail = format!("error converting fieldPath: field label not supported: {field}");
+            errors.push(Error::invalid(&at, field, detail));
+        }
+    }
+}

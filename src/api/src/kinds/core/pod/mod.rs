@@ -1,0 +1,101 @@
+//! Pods: upstream's `pkg/registry/core/pod/strategy.go`.
+
+mod affinity;
+mod container;
+mod defaults;
+mod env;
+mod probe;
+mod qos;
+mod table;
+mod update;
+mod validation;
+mod volumes;
+
+use serde_json::{Value, json};
+
+use crate::Strategy;
+use crate::field;
+use crate::kinds::tree::{has, items, number, text};
+use crate::strategy::{Column, copy, field_text, set};
+
+pub(crate) use defaults::{pull_policy, reference, template as default_template};
+pub use qos::{qos, resources};
+pub use update::{prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize};
+pub(crate) use validation::validate_template;
+
+pub(super) struct Pod;
+
+impl Strategy for Pod {
+    fn default(&self, object: &mut Value) {
+        defaults::pod(object);
+    }
+
+    fn prepare_create(&self, pod: &mut Value) {
+        let mut status = json!({"phase": "Pending", "qosClass": qos(pod)});
+        if !items(&pod["spec"], "schedulingGates").is_empty() {
+            status["conditions"] = json!([{
+                "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates"
+            }]);
+        }
+        set(pod, "status", Some(status));
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        let (status, metadata) = (new.get("status").cloned(), new.get("metadata").cloned());
+        *new = old.clone();
+        set(new, "status", status);
+        set(new, "metadata", metadata);
+        if let Some(metadata) = new.get_mut("metadata") {
+            copy(metadata, &old["metadata"], "ownerReferences");
+        }
+        if let (Some(status), true) = (new.get_mut("status"), has(&old["status"], "qosClass")) {
+            copy(status, &old["status"], "qosClass");
+        }
+    }
+
+    fn validate(&self, pod: &Value) -> Vec<field::Error> {
+        validation::validate(pod)
+    }
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        update::validate(new, old)
+    }
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn grace_period_seconds(&self, pod: &Value, asked: Option<i64>) -> Option<i64> {
+        let spec = &pod["spec"];
+        if text(spec, "nodeName").is_empty() || matches!(text(&pod["status"], "phase"), "Succeeded" | "Failed") {
+            return Some(0);
+        }
+        let period = asked.unwrap_or_else(|| number(spec, "terminationGracePeriodSeconds"));
+        Some(if period < 0 { 1 } else { period })
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ]
+    }
+    fn select_field(&self, pod: &Value, field: &str) -> String {
+        match field {
+            "spec.hostNetwork" => (pod["spec"]["hostNetwork"] == true).to_string(),
+            _ => field_text(pod, field),
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        table::COLUMNS
+    }
+    fn cells(&self, pod: &Value, now_seconds: i64) -> Vec<Value> {
+        table::cells(pod, now_seconds)
+    }
+}

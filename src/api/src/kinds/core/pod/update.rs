@@ -1,0 +1,180 @@
+//! `ValidatePodUpdate` and the updates of `…/ephemeralcontainers` and `…/resize`.
+
+use serde_json::Value;
+
+use crate::field::{Error, Path};
+use crate::kinds::tree::{items, items_mut, number, same, some, text};
+use crate::strategy::{copy, set};
+
+const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let path = Path::root("spec");
+    let (spec, was) = (&new["spec"], &old["spec"]);
+    for list in ["containers", "initContainers"] {
+        if items(spec, list).len() != items(was, list).len() {
+            errors.push(Error::forbidden(&path.child(list), "pod updates may not add or remove containers"));
+            return errors;
+        }
+    }
+    deadline(&mut errors, &path.child("activeDeadlineSeconds"), spec, was);
+    tolerations(&mut errors, &path.child("tolerations"), spec, was);
+    let gates = path.child("schedulingGates");
+    let known = items(was, "schedulingGates");
+    for (i, gate) in items(spec, "schedulingGates").iter().enumerate().filter(|(_, g)| !known.contains(g)) {
+        let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "name"));
+        errors.push(Error::forbidden(&gates.index(i), &detail));
+    }
+
+    let mut munged = spec.clone();
+    for list in ["containers", "initContainers"] {
+        for (c, before) in items_mut(&mut munged, list).iter_mut().zip(items(was, list)) {
+            copy(c, before, "image");
+        }
+    }
+    for mutable in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        copy(&mut munged, was, mutable);
+    }
+    if number(was, "terminationGracePeriodSeconds") < 0 && number(spec, "terminationGracePeriodSeconds") == 1 {
+        copy(&mut munged, was, "terminationGracePeriodSeconds");
+    }
+    // a gated pod has not been scheduled: its placement may still be narrowed
+    if !known.is_empty() {
+        copy(&mut munged, was, "nodeSelector");
+        copy(&mut munged, was, "affinity");
+    }
+    if !same(&munged, was) {
+        errors.push(Error::forbidden(&path, ALLOWED));
+    }
+    errors
+}
+
+fn deadline(errors: &mut Vec<Error>, path: &Path, spec: &Value, was: &Value) {
+    let get = |s: &Value| some(s, "activeDeadlineSeconds").and_then(Value::as_i64);
+    match (get(spec), get(was)) {
+        (Some(n), Some(o)) if n > o => {
+            errors.push(Error::invalid(path, n, "must be less than or equal to previous value"));
+        }
+        (None, Some(_)) => {
+            errors.push(Error::invalid(path, Value::Null, "must not update from a positive integer to nil value"));
+        }
+        _ => {}
+    }
+}
+
+/// Tolerations may be added, and their seconds changed.
+fn tolerations(errors: &mut Vec<Error>, path: &Path, spec: &Value, was: &Value) {
+    let plain = |t: &Value| {
+        let mut t = t.clone();
+        set(&mut t, "tolerationSeconds", None);
+        t
+    };
+    let now: Vec<Value> = items(spec, "tolerations").iter().map(plain).collect();
+    if !items(was, "tolerations").iter().map(plain).all(|t| now.iter().any(|n| same(n, &t))) {
+        let detail = "existing toleration can not be modified except its tolerationSeconds";
+        errors.push(Error::forbidden(path, detail));
+    }
+}
+
+/// An update of `…/ephemeralcontainers` changes `spec.ephemeralContainers` alone.
+pub fn prepare_ephemeral_containers(new: &mut Value, old: &Value) {
+    keep_all_but(new, old, |spec, asked| {
+        copy(spec, asked, "ephemeralContainers");
+        for c in items_mut(spec, "ephemeralContainers") {
+            super::defaults::container(c);
+        }
+    });
+}
+
+/// `ValidatePodEphemeralContainersUpdate`: those that are there stay as they are.
+pub fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let spec = Path::root("spec");
+    let path = spec.child("ephemeralContainers");
+    let list = items(&new["spec"], "ephemeralContainers");
+    super::container::validate_ephemeral(&mut errors, &path, &new["spec"]);
+    for before in items(&old["spec"], "ephemeralContainers") {
+        let name = text(before, "name");
+        match list.iter().position(|c| text(c, "name") == name) {
+            None => {
+                let detail = format!("existing ephemeral containers {name:?} may not be removed\n");
+                errors.push(Error::forbidden(&path, &detail));
+            }
+            Some(i) if !same(&list[i], before) => {
+                let detail = format!("existing ephemeral containers {name:?} may not be changed\n");
+                errors.push(Error::forbidden(&path, &detail));
+            }
+            Some(_) => {}
+        }
+    }
+    errors
+}
+
+/// An update of `…/resize` changes resources and resize policies of containers alone.
+pub fn prepare_resize(new: &mut Value, old: &Value) {
+    keep_all_but(new, old, |spec, asked| {
+        for list in ["containers", "initContainers"] {
+            for c in items_mut(spec, list) {
+                let name = text(c, "name").to_owned();
+                if let Some(wanted) = items(asked, list).iter().find(|w| text(w, "name") == name) {
+                    copy(c, wanted, "resources");
+                    copy(c, wanted, "resizePolicy");
+                }
+            }
+        }
+    });
+}
+
+/// `ValidatePodResize`, as far as it does not depend on the node.
+pub fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let path = Path::root("spec");
+    if super::qos(new) != super::qos(old) {
+        let detail = "Pod QOS Class may not change as a result of resizing";
+        errors.push(Error::invalid(&Path::root("metadata"), super::qos(new), detail));
+    }
+    let containers = path.child("containers");
+    for (i, c) in items(&new["spec"], "containers").iter().enumerate() {
+        let at = containers.index(i);
+        crate::kinds::resources::validate(&mut errors, &at.child("resources"), &c["resources"]);
+    }
+    errors
+}
+
+fn keep_all_but(new: &mut Value, old: &Value, change: impl FnOnce(&mut Value, &Value)) {
+    let asked = new.get("spec").cloned().unwrap_or_default();
+    let metadata = new.get("metadata").cloned();
+    *new = old.clone();
+    set(new, "metadata", metadata);
+    if let Some(spec) = new.get_mut("spec") {
+        change(spec, &asked);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_some_fields_of_a_pod_change() {
+        let old = json!({"spec": {"containers": [{"name": "a", "image": "x"}], "tolerations": [{"key": "k"}]}});
+        for (pointer, value, want) in [
+            ("/spec/containers/0/image", json!("y"), ""),
+            ("/spec/containers/0/name", json!("b"), "spec: Forbidden: pod updates may not change fields other than"),
+            ("/spec/containers", json!([]), "spec.containers: Forbidden: pod updates may not add or remove containers"),
+            ("/spec/tolerations", json!([{"key": "k", "tolerationSeconds": 1}, {"key": "l"}]), ""),
+            ("/spec/tolerations", json!([]), "spec.tolerations: Forbidden: existing toleration can not be modified"),
+        ] {
+            let mut new = old.clone();
+            *new.pointer_mut(pointer).unwrap() = value;
+            let errors = validate(&new, &old);
+            assert_eq!(errors.is_empty(), want.is_empty(), "{pointer}: {errors:?}");
+            assert!(errors.iter().all(|e| e.to_string().starts_with(want)), "{errors:?}");
+        }
+        let mut new = old.clone();
+        new["spec"]["hostNetwork"] = json!(false);
+        assert!(validate(&new, &old).is_empty(), "zero is absent");
+    }
+}

@@ -1,0 +1,124 @@
+//! Resource quotas.
+
+use serde_json::Value;
+
+use crate::Strategy;
+use crate::field::{self, Path};
+use crate::kinds::resources::normalize_list;
+use crate::kinds::table::name;
+use crate::kinds::tree::{child, entries, items, same};
+use crate::names;
+use crate::quantity::Quantity;
+use crate::strategy::{AGE, Column, NAME, age};
+
+pub(super) struct ResourceQuota;
+
+const SCOPES: &[&str] = &[
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+];
+
+impl Strategy for ResourceQuota {
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = child(object, "spec") {
+            normalize_list(spec, "hard");
+        }
+        if let Some(status) = child(object, "status") {
+            normalize_list(status, "hard");
+            normalize_list(status, "used");
+        }
+    }
+    fn prepare_create(&self, object: &mut Value) {
+        crate::strategy::set(object, "status", Some(serde_json::json!({})));
+    }
+
+    fn validate(&self, object: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        let path = Path::root("spec");
+        amounts(&mut errors, &path.child("hard"), &object["spec"], "hard");
+        for scope in items(&object["spec"], "scopes").iter().filter_map(Value::as_str) {
+            if !SCOPES.contains(&scope) {
+                let value = object["spec"]["scopes"].clone();
+                errors.push(field::Error::invalid(&path.child("scopes"), value, "unsupported scope"));
+            }
+        }
+        errors
+    }
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        if same(&new["spec"]["scopes"], &old["spec"]["scopes"]) {
+            return Vec::new();
+        }
+        let path = Path::root("spec");
+        vec![field::Error::invalid(&path.child("scopes"), new["spec"]["scopes"].clone(), "field is immutable")]
+    }
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        let path = Path::root("status");
+        for key in ["hard", "used"] {
+            amounts(&mut errors, &path.child(key), &new["status"], key);
+        }
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const { &[NAME, Column::new("Request", "string"), Column::new("Limit", "string"), AGE] }
+    }
+    fn cells(&self, object: &Value, now_seconds: i64) -> Vec<Value> {
+        let (mut requests, mut limits) = (Vec::new(), Vec::new());
+        for (key, hard) in entries(&object["status"], "hard") {
+            let used = object["status"]["used"].get(key).and_then(Value::as_str).unwrap_or("0");
+            let shown = format!("{key}: {used}/{}", hard.as_str().unwrap_or_default());
+            if key.starts_with("limits") { limits.push(shown) } else { requests.push(shown) }
+        }
+        vec![name(object), requests.join(", ").into(), limits.join(", ").into(), age(object, now_seconds)]
+    }
+}
+
+/// Standard quota names or qualified ones, with amounts that are not negative and whole where only that makes sense.
+fn amounts(errors: &mut Vec<field::Error>, path: &Path, owner: &Value, key: &str) {
+    for (name, v) in entries(owner, key) {
+        let path = &path.key(name);
+        errors.extend(names::qualified_name(name).into_iter().map(|e| field::Error::invalid(path, name, e)));
+        if !name.contains('/') && !is_standard(name) {
+            errors.push(field::Error::invalid(path, name, "must be a standard resource type or fully qualified"));
+        }
+        match Quantity::from_tree(v) {
+            Err(e) => errors.push(field::Error::invalid(path, v.clone(), e.to_string())),
+            Ok(q) if q.sign() < 0 => {
+                errors.push(field::Error::invalid(path, v.clone(), "must be greater than or equal to 0"));
+            }
+            Ok(q) if is_counted(name) && q.millis() % 1000 != 0 => {
+                errors.push(field::Error::invalid(path, v.clone(), "must be an integer"));
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn is_counted(name: &str) -> bool {
+    const COUNTED: [&str; 9] = [
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    ];
+    COUNTED.contains(&name) || name.starts_with("count/")
+}
+
+fn is_standard(name: &str) -> bool {
+    let computed =
+        |n: &str| matches!(n, "cpu" | "memory" | "ephemeral-storage" | "storage") || n.starts_with("hugepages-");
+    computed(name)
+        || is_counted(name)
+        || name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).is_some_and(computed)
+}

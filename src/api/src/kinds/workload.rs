@@ -1,0 +1,167 @@
+//! What the workloads (Deployment, ReplicaSet, …, Job) share: selector, template, replicas.
+
+use serde_json::Value;
+
+use super::core::pod;
+use super::tree::{entries, has, items, number, same, text};
+#[cfg(test)]
+use crate::Strategy;
+use crate::field::{Error, Path};
+use crate::kinds::metadata::{label_name, labels};
+use crate::labels::Selector;
+use crate::names;
+use crate::strategy::Scale;
+
+/// `metav1validation.ValidateLabelSelector`
+pub(crate) fn validate_label_selector(errors: &mut Vec<Error>, path: &Path, selector: &Value) {
+    labels(errors, &path.child("matchLabels"), entries(selector, "matchLabels"));
+    let list = path.child("matchExpressions");
+    for (i, e) in items(selector, "matchExpressions").iter().enumerate() {
+        let path = &list.index(i);
+        let values = items(e, "values");
+        match text(e, "operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(Error::required(&path.child("values"), detail));
+            }
+            "In" | "NotIn" => {}
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(Error::forbidden(&path.child("values"), detail));
+            }
+            "Exists" | "DoesNotExist" => {}
+            other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        }
+        label_name(errors, &path.child("key"), text(e, "key"));
+        for (j, v) in values.iter().filter_map(Value::as_str).enumerate() {
+            let at = path.child("values");
+            errors.extend(names::label_value(v).into_iter().map(|e| Error::invalid(&at.index(j), v, e)));
+        }
+    }
+}
+
+fn is_empty(selector: &Value) -> bool {
+    items(selector, "matchExpressions").is_empty() && entries(selector, "matchLabels").next().is_none()
+}
+
+/// A selector that must be there and select something, and a template that it selects.
+pub(crate) fn validate_selector_and_template(errors: &mut Vec<Error>, path: &Path, spec: &Value, what: &str) {
+    let (selector, template) = (&spec["selector"], &spec["template"]);
+    let at = path.child("selector");
+    if !has(spec, "selector") {
+        errors.push(Error::required(&at, ""));
+    } else {
+        validate_label_selector(errors, &at, selector);
+        if is_empty(selector) {
+            let detail = format!("empty selector is invalid for {what}");
+            errors.push(Error::invalid(&at, selector.clone(), detail));
+        }
+    }
+    let template_path = path.child("template");
+    match Selector::from_tree(selector) {
+        Err(e) => errors.push(Error::invalid(&at, selector.clone(), e.to_string())),
+        Ok(s) if !is_empty(selector) => {
+            let its_labels = &template["metadata"]["labels"];
+            if !s.matches(its_labels) {
+                let path = template_path.child("metadata");
+                let detail = "`selector` does not match template `labels`";
+                errors.push(Error::invalid(&path.child("labels"), its_labels.clone(), detail));
+            }
+        }
+        Ok(_) => {}
+    }
+    pod::validate_template(errors, &template_path, template);
+}
+
+/// The one restart policy of pods that a controller replaces.
+pub(crate) fn validate_always_restarts(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let template = path.child("template");
+    let pod_path = template.child("spec");
+    let pod = &spec["template"]["spec"];
+    let policy = text(pod, "restartPolicy");
+    if !policy.is_empty() && policy != "Always" {
+        errors.push(Error::not_supported(&pod_path.child("restartPolicy"), policy, &["Always"]));
+    }
+    if has(pod, "activeDeadlineSeconds") {
+        let detail = "activeDeadlineSeconds in pod template is not supported";
+        errors.push(Error::forbidden(&pod_path.child("activeDeadlineSeconds"), detail));
+    }
+}
+
+/// `ValidateNonnegativeField`
+pub(crate) fn nonnegative(errors: &mut Vec<Error>, path: &Path, owner: &Value, key: &str) {
+    let n = number(owner, key);
+    if n < 0 {
+        errors.push(Error::invalid(&path.child(key), n, "must be greater than or equal to 0"));
+    }
+}
+
+/// `ValidateImmutableField` of `spec.selector`.
+pub(crate) fn immutable_selector(new: &Value, old: &Value) -> Vec<Error> {
+    let (now, was) = (&new["spec"]["selector"], &old["spec"]["selector"]);
+    if same(now, was) {
+        return Vec::new();
+    }
+    vec![Error::invalid(&Path::root("spec").child("selector"), now.clone(), "field is immutable")]
+}
+
+/// A number, or a percentage such as `25%` (with `at_most_100`: up to that).
+pub(crate) fn int_or_percent(errors: &mut Vec<Error>, path: &Path, v: &Value, at_most_100: bool) {
+    match v {
+        Value::Null => {}
+        Value::Number(n) if n.as_i64().is_some_and(|n| n < 0) => {
+            errors.push(Error::invalid(path, v.clone(), "must be greater than or equal to 0"));
+        }
+        Value::Number(_) => {}
+        Value::String(s) => match percent(s) {
+            None => {
+                let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%', regex used for validation is '[0-9]+%')";
+                errors.push(Error::invalid(path, s.as_str(), detail));
+            }
+            Some(p) if p > 100 && at_most_100 => {
+                errors.push(Error::invalid(path, s.as_str(), "must not be greater than 100%"))
+            }
+            Some(_) => {}
+        },
+        _ => {
+            let detail = "must be an integer or percentage (e.g '5%%')";
+            errors.push(Error::invalid(path, v.clone(), detail));
+        }
+    }
+}
+
+fn percent(text: &str) -> Option<u64> {
+    let digits = text.strip_suffix('%')?;
+    digits.bytes().all(|c| c.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// Whether `0`, `0%` or nothing.
+pub(crate) fn is_none(v: &Value) -> bool {
+    match v {
+        Value::Null => true,
+        Value::Number(n) => n.as_i64() == Some(0),
+        Value::String(s) => percent(s) == Some(0),
+        _ => false,
+    }
+}
+
+/// `…/scale` of a kind with a `LabelSelector`.
+pub(crate) fn scale(object: &Value) -> Option<Scale> {
+    let selector = Selector::from_tree(&object["spec"]["selector"]).ok()?;
+    Some(Scale {
+        replicas: number(&object["spec"], "replicas"),
+        status_replicas: number(&object["status"], "replicas"),
+        selector: selector.to_string(),
+    })
+}
+
+/// What a strategy's `default` makes of a copy: for tests.
+#[cfg(test)]
+pub(crate) fn defaulted(strategy: &dyn Strategy, mut object: Value) -> Value {
+    strategy.default(&mut object);
+    object
+}
+#[cfg(test)]
+pub(crate) fn problems(strategy: &dyn Strategy, object: Value) -> Vec<String> {
+    strategy.validate(&defaulted(strategy, object)).iter().map(ToString::to_string).collect()
+}
