@@ -1,0 +1,88 @@
+//! Wires the parts together.
+
+use std::sync::Arc;
+
+use client::{Client, Clock, Informer, Recorder, Selector, SystemClock};
+use runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::network::PodNetwork;
+use crate::node::{self, machine::Machine};
+use crate::objects::Objects;
+use crate::pod::dns::Resolver;
+use crate::pod::image::Puller;
+use crate::pod::manager::{Mailboxes, Manager, selector};
+use crate::volume::{Kernel, Mounter};
+
+/// The node agent. Make it inside a tokio runtime, with a client that may act as `system:node:<name>`.
+pub struct Kubelet {
+    pub(crate) ctx: Arc<Context>,
+    pub(crate) pods: Informer,
+    mailboxes: Arc<Mailboxes>,
+    /// Ends what [`Kubelet::new`] has started.
+    own: CancellationToken,
+}
+
+impl Kubelet {
+    pub fn new(
+        config: Config,
+        client: Arc<dyn Client>,
+        runtime: Arc<dyn Runtime>,
+        network: Arc<dyn PodNetwork>,
+    ) -> Arc<Kubelet> {
+        Kubelet::with(config, client, runtime, network, Arc::new(Kernel), Arc::new(SystemClock))
+    }
+
+    /// With other mounts and another clock, for tests.
+    pub fn with(
+        config: Config,
+        client: Arc<dyn Client>,
+        runtime: Arc<dyn Runtime>,
+        network: Arc<dyn PodNetwork>,
+        mounter: Arc<dyn Mounter>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Kubelet> {
+        let own = CancellationToken::new();
+        let mailboxes: Arc<Mailboxes> = Arc::default();
+        let wake = mailboxes.clone();
+        let objects = Objects::new(client.clone(), Arc::new(move |uid| wake.wake(uid)), own.clone());
+        let service = Selector::of::<api::k8s_openapi::api::core::v1::Service>();
+        let resolver = Resolver::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
+        let ctx = Arc::new(Context {
+            recorder: Recorder::new(client.clone(), clock.clone(), "kubelet", &config.node_name),
+            services: Informer::start(client.clone(), service, own.clone()),
+            objects,
+            puller: Puller::default(),
+            machine: Machine::read(),
+            resolver,
+            client,
+            runtime,
+            network,
+            mounter,
+            clock,
+            config,
+        });
+        let pods = Informer::start(ctx.client.clone(), selector(&ctx.config.node_name), own.clone());
+        Arc::new(Kubelet { ctx, pods, mailboxes, own })
+    }
+
+    /// Runs until `stop` is cancelled. The pods' containers go on, and the next kubelet adopts them.
+    pub async fn run(&self, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        tasks.spawn(node::run(self.ctx.clone(), stop.clone()));
+        tasks.spawn(node::lease::run(self.ctx.clone(), stop.clone()));
+        let manager = Manager {
+            ctx: self.ctx.clone(),
+            mailboxes: self.mailboxes.clone(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        manager.run(self.pods.clone()).await;
+        self.own.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}

@@ -1,0 +1,140 @@
+//! Registers the node and keeps its status. Upstream's `kubelet_node_status.go`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::k8s_openapi::api::core::v1::{Node, NodeSpec};
+use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use api::{Object, Resource, Status};
+use client::{Api, Target, WriteOptions};
+use tokio_util::sync::CancellationToken;
+
+use super::machine::{architecture, file_system, meminfo};
+use super::status;
+use crate::context::Context;
+
+const HEARTBEAT: Duration = Duration::from_secs(300);
+
+/// Registers, then tells the status on change of readiness and every five minutes, until stopped.
+pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    stop.run_until_cancelled(async {
+        let mut wait = Duration::from_millis(50);
+        let mut object = loop {
+            match register(&ctx).await {
+                Ok(o) => break o,
+                Err(error) => {
+                    tracing::warn!(%error, node = ctx.config.node_name, "the node was not registered");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(7));
+                }
+            }
+        };
+        tracing::info!(node = ctx.config.node_name, "node registered");
+        loop {
+            let mut heartbeat = false;
+            tokio::select! {
+                () = ctx.network.changed() => {}
+                () = tokio::time::sleep(HEARTBEAT) => heartbeat = true,
+            }
+            match tell(&ctx, object.clone(), heartbeat).await {
+                Ok(o) => object = o,
+                Err(error) => {
+                    tracing::warn!(%error, "the node's status was not written");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    })
+    .await;
+}
+
+fn labels(ctx: &Context) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for (k, v) in [
+        ("kubernetes.io/hostname", ctx.config.node_name.as_str()),
+        ("kubernetes.io/arch", architecture()),
+        ("kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", architecture()),
+        ("beta.kubernetes.io/os", "linux"),
+    ] {
+        all.insert(k.to_owned(), v.to_owned());
+    }
+    all.extend(ctx.config.labels.clone());
+    all
+}
+
+async fn register(ctx: &Context) -> Result<Arc<Object>, Status> {
+    let api = Api::<Node>::new(ctx.client.clone());
+    let node = Node {
+        metadata: ObjectMeta {
+            name: Some(ctx.config.node_name.clone()),
+            labels: Some(labels(ctx)),
+            annotations: (!ctx.config.annotations.is_empty()).then(|| ctx.config.annotations.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            taints: (!ctx.config.taints.is_empty()).then(|| ctx.config.taints.clone()),
+            pod_cidr: ctx.config.pod_cidrs.first().cloned(),
+            pod_cidrs: (!ctx.config.pod_cidrs.is_empty()).then(|| ctx.config.pod_cidrs.clone()),
+            provider_id: ctx.config.provider_id.clone(),
+            ..NodeSpec::default()
+        }),
+        status: Some(generate(ctx, None).await),
+    };
+    let object = match api.create(&node).await {
+        Ok(o) => o,
+        Err(e) if e.is_already_exists() => {
+            let patch = serde_json::json!({"metadata": {"labels": node.metadata.labels, "annotations": node.metadata.annotations}});
+            api.merge("", &ctx.config.node_name, patch).await?
+        }
+        Err(e) => return Err(e),
+    };
+    tell(ctx, object, true).await
+}
+
+async fn generate(ctx: &Context, old: Option<&Node>) -> api::k8s_openapi::api::core::v1::NodeStatus {
+    let (images, not_ready) = match ctx.runtime.images().await {
+        Ok(images) if ctx.network.ready() => (images, None),
+        Ok(images) => (images, Some("container runtime network not ready".to_owned())),
+        Err(e) => (Vec::new(), Some(format!("container runtime is down: {e}"))),
+    };
+    status::generate(&status::Inputs {
+        config: &ctx.config,
+        machine: &ctx.machine,
+        disk: file_system(&ctx.config.root_dir),
+        memory_available: meminfo("MemAvailable"),
+        images: &images,
+        runtime: ctx.runtime.version(),
+        not_ready,
+        old: old.and_then(|n| n.status.as_ref()),
+        now: ctx.clock.now(),
+    })
+}
+
+/// Writes the status if it differs, or if it is due.
+async fn tell(ctx: &Context, object: Arc<Object>, due: bool) -> Result<Arc<Object>, Status> {
+    let mut object = object;
+    let mut due = due;
+    for _ in 0..5 {
+        let node = object.view::<Node>().map_err(Status::internal)?;
+        let wanted = generate(ctx, Some(node)).await;
+        let same = node.status.as_ref().is_some_and(|s| status::same(s, &wanted));
+        if same && !due {
+            return Ok(object);
+        }
+        let mut tree = object.tree();
+        let typed = Node { status: Some(wanted), ..Node::default() };
+        tree["status"] = typed.to_value()["status"].take();
+        let target = Target::one(Node::gvr(), "", &ctx.config.node_name);
+        match ctx.client.update(&target.clone().sub("status"), tree, &WriteOptions::default()).await {
+            Ok(o) => return Ok(o),
+            Err(e) if e.is_conflict() => object = ctx.client.get(&target).await?,
+            // somebody has deleted it: register anew
+            Err(e) if e.is_not_found() => return Box::pin(register(ctx)).await,
+            Err(e) => return Err(e),
+        }
+        due = true;
+    }
+    Ok(object)
+}

@@ -1,0 +1,160 @@
+//! The node's status from what is known. Upstream's `nodestatus` setters.
+
+use std::collections::BTreeMap;
+
+use api::k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeRuntimeHandler,
+    NodeRuntimeHandlerFeatures, NodeStatus, NodeSystemInfo,
+};
+use api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use jiff::Timestamp;
+use runtime::Image;
+
+use super::machine::{FileSystem, Machine};
+use crate::config::Config;
+use crate::pod::status::seconds;
+
+/// What is kept back from the pods, as upstream's default eviction threshold.
+const MEMORY_RESERVED: i64 = 100 << 20;
+const MAX_IMAGES: usize = 50;
+
+pub(crate) struct Inputs<'a> {
+    pub config: &'a Config,
+    pub machine: &'a Machine,
+    pub disk: FileSystem,
+    pub memory_available: i64,
+    pub images: &'a [Image],
+    pub runtime: (String, String),
+    /// `None`: ready. Else the reason why not.
+    pub not_ready: Option<String>,
+    pub old: Option<&'a NodeStatus>,
+    pub now: Timestamp,
+}
+
+pub(crate) fn generate(i: &Inputs<'_>) -> NodeStatus {
+    let capacity = resources(i, 0);
+    let name = NodeAddress { address: i.config.node_name.clone(), type_: "Hostname".into() };
+    let ips = i.config.node_ips.iter();
+    let addresses = ips.map(|ip| NodeAddress { address: ip.to_string(), type_: "InternalIP".into() });
+    let m = i.machine;
+    let old = i.old.cloned().unwrap_or_default();
+    NodeStatus {
+        addresses: Some(addresses.chain([name]).collect()),
+        allocatable: Some(resources(i, MEMORY_RESERVED)),
+        capacity: Some(capacity),
+        conditions: Some(conditions(i)),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(i.config.port) }),
+        }),
+        images: Some(images(i.images)),
+        node_info: Some(NodeSystemInfo {
+            architecture: m.architecture.clone(),
+            boot_id: m.boot_id.clone(),
+            container_runtime_version: format!("{}://{}", i.runtime.0, i.runtime.1),
+            kernel_version: m.kernel.clone(),
+            kube_proxy_version: String::new(),
+            kubelet_version: i.config.kubelet_version.clone(),
+            machine_id: m.machine_id.clone(),
+            operating_system: "linux".into(),
+            os_image: m.os_image.clone(),
+            swap: None,
+            system_uuid: m.system_uuid.clone(),
+        }),
+        runtime_handlers: Some(vec![NodeRuntimeHandler {
+            name: Some(String::new()),
+            features: Some(NodeRuntimeHandlerFeatures {
+                recursive_read_only_mounts: Some(false),
+                user_namespaces: Some(false),
+            }),
+        }]),
+        ..old
+    }
+}
+
+fn resources(i: &Inputs<'_>, reserved: i64) -> BTreeMap<String, Quantity> {
+    let memory = (i.machine.memory_bytes - reserved).max(0) / 1024;
+    let list = [
+        ("cpu", i.machine.cpus.to_string()),
+        ("memory", format!("{memory}Ki")),
+        ("pods", i.config.max_pods.to_string()),
+        ("ephemeral-storage", format!("{}Ki", i.disk.capacity_bytes / 1024)),
+        ("hugepages-1Gi", "0".into()),
+        ("hugepages-2Mi", "0".into()),
+    ];
+    list.into_iter().map(|(k, v)| (k.to_owned(), Quantity(v))).collect()
+}
+
+fn conditions(i: &Inputs<'_>) -> Vec<NodeCondition> {
+    let now = seconds(i.now);
+    let old = i.old.and_then(|o| o.conditions.as_deref()).unwrap_or_default();
+    let memory = i.memory_available < MEMORY_RESERVED;
+    let few = |free: u64, all: u64| all > 0 && free < all / 20;
+    let disk = few(i.disk.available_bytes, i.disk.capacity_bytes) || few(i.disk.inodes_free, i.disk.inodes);
+    let pressure = |on: bool, yes: [&str; 2], no: [&str; 2]| {
+        let [reason, message] = if on { yes } else { no };
+        (on, reason.to_owned(), message.to_owned())
+    };
+    let all = [
+        (
+            "MemoryPressure",
+            pressure(
+                memory,
+                ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
+                ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
+            ),
+        ),
+        (
+            "DiskPressure",
+            pressure(
+                disk,
+                ["KubeletHasDiskPressure", "kubelet has disk pressure"],
+                ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
+            ),
+        ),
+        ("PIDPressure", (false, "KubeletHasSufficientPID".into(), "kubelet has sufficient PID available".into())),
+        (
+            "Ready",
+            match &i.not_ready {
+                None => (true, "KubeletReady".into(), "kubelet is posting ready status".into()),
+                Some(why) => (false, "KubeletNotReady".into(), why.clone()),
+            },
+        ),
+    ];
+    let owned: Vec<NodeCondition> = all
+        .into_iter()
+        .map(|(kind, (on, reason, message))| {
+            let status = if on { "True" } else { "False" };
+            let was = old.iter().find(|c| c.type_ == kind && c.status == status);
+            NodeCondition {
+                type_: kind.into(),
+                status: status.into(),
+                reason: Some(reason),
+                message: Some(message),
+                last_heartbeat_time: Some(now.clone()),
+                last_transition_time: was.and_then(|w| w.last_transition_time.clone()).or_else(|| Some(now.clone())),
+            }
+        })
+        .collect();
+    let others = old.iter().filter(|c| !owned.iter().any(|o| o.type_ == c.type_)).cloned();
+    others.chain(owned.iter().cloned()).collect()
+}
+
+fn images(all: &[Image]) -> Vec<ContainerImage> {
+    let mut sorted: Vec<&Image> = all.iter().collect();
+    sorted.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.id.cmp(&b.id)));
+    let shown = sorted.into_iter().take(MAX_IMAGES).map(|i| ContainerImage {
+        names: Some(i.digests.iter().chain(&i.tags).take(5).cloned().collect()),
+        size_bytes: i64::try_from(i.size_bytes).ok(),
+    });
+    shown.collect()
+}
+
+/// The same but for the heartbeats.
+pub(crate) fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
+    let still = |s: &NodeStatus| {
+        let mut s = s.clone();
+        s.conditions.iter_mut().flatten().for_each(|c| c.last_heartbeat_time = None);
+        s
+    };
+    still(a) == still(b)
+}
