@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes schema.txt and definitions.json.gz from Kubernetes' own definitions.
+"""Makes schema.txt and definitions.gz from Kubernetes' own definitions.
 
     python3 generate.py [VERSION]        # default 1.36.0
 
@@ -16,7 +16,7 @@ it into a temporary directory. The same version gives the same bytes.
   o int-or-string, a anything, [X list, {X map, @name another type.
   Flags: R required, L=set|atomic|map:k1,k2 (list type), M=atomic (map type), P=strategy and K=key (strategic merge patch).
 
-* definitions.json.gz: the definitions as swagger 2.0 has them, for OpenAPI.
+* definitions.gz: the definitions as swagger 2.0 has them, for OpenAPI; a line per definition: its name, a tab, JSON.
 """
 
 import gzip
@@ -144,11 +144,12 @@ def main():
     here = pathlib.Path(__file__).parent
     defs = cleaned(definitions(sys.argv[1] if len(sys.argv) > 1 else "1.36.0"))
     (here / "schema.txt").write_text(compact(defs))
-    text = json.dumps(defs, separators=(",", ":"), sort_keys=True).encode()
+    lines = (f"{name}\t{json.dumps(d, separators=(',', ':'), sort_keys=True)}\n" for name, d in defs.items())
+    text = "".join(lines).encode()
     out = io.BytesIO()
     with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=9, mtime=0) as f:
         f.write(text)
-    (here / "definitions.json.gz").write_bytes(out.getvalue())
+    (here / "definitions.gz").write_bytes(out.getvalue())
 
 
 if __name__ == "__main__":

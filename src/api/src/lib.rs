@@ -21,6 +21,7 @@ pub mod kinds;
 pub mod labels;
 pub mod names;
 mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;
