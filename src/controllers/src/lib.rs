@@ -14,8 +14,10 @@ mod context;
 mod deployment;
 mod error;
 mod expectations;
+mod namespace;
 mod pods;
 mod replicas;
+mod service_account;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -32,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 /// Runs every controller until `stop`.
 pub async fn run(ctx: Context, stop: CancellationToken) {
     let mut all = JoinSet::new();
+    all.spawn(service_account::run(ctx.clone(), stop.clone()));
+    all.spawn(namespace::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));

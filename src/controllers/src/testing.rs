@@ -52,3 +52,34 @@ impl Bench {
 pub async fn settle() {
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
+
+/// Kinds without a schema, for registries.
+pub mod kind {
+    use api::{Kind, NoStrategy, Registry, Resource, Scope, Subresources};
+
+    pub fn of<K: Resource>() -> Kind {
+        let all = |v: &[&str]| v.iter().map(|s| s.to_string()).collect();
+        Kind {
+            group: K::GROUP.into(),
+            version: K::VERSION.into(),
+            kind: K::KIND.into(),
+            list_kind: format!("{}List", K::KIND),
+            plural: K::PLURAL.into(),
+            singular: K::KIND.to_lowercase(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            scope: if K::NAMESPACED { Scope::Namespaced } else { Scope::Cluster },
+            subresources: Subresources::default(),
+            verbs: all(&["list", "watch", "delete"]),
+            served: vec![(K::GROUP.into(), K::VERSION.into())],
+            schema: String::new(),
+            late_flush: false,
+            strategy: Box::new(NoStrategy),
+        }
+    }
+    pub fn registry(kinds: impl IntoIterator<Item = Kind>) -> Registry {
+        let mut registry = Registry::default();
+        kinds.into_iter().for_each(|k| drop(registry.add(k)));
+        registry
+    }
+}
