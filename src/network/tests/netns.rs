@@ -106,10 +106,8 @@ fn seed(fake: &FakeClient, endpoints: &[IpAddr]) {
             "spec": {"type": "NodePort", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"],
                 "ports": [{"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP", "targetPort": 8080}]}}),
     );
-    let endpoints: Vec<_> = endpoints
-        .iter()
-        .map(|ip| json!({"addresses": [ip], "nodeName": "n", "conditions": {"ready": true}}))
-        .collect();
+    let endpoints: Vec<_> =
+        endpoints.iter().map(|ip| json!({"addresses": [ip], "nodeName": "n", "conditions": {"ready": true}})).collect();
     fake.seed(
         EndpointSlice::gvr(),
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
@@ -151,6 +149,10 @@ fn pods_services_and_names_are_reached_from_everywhere() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let config = config(&state);
+                // a machine has its loopback up
+                let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
+                tokio::spawn(connection);
+                netlink.link().set(rtnetlink::LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
                 let network = PodNetwork::new(config.clone()).unwrap();
                 let cidr = "10.42.3.0/24".parse().unwrap();
                 network.start(&[cidr]).await.unwrap();
@@ -168,7 +170,8 @@ fn pods_services_and_names_are_reached_from_everywhere() {
                 assert_eq!(network.setup(&pod("a0a"), &a_path).await.unwrap()[0], ip_a);
                 seed(&fake2, &[ip_b]);
                 let services = Services::start(fake2.arc(), stopped.clone());
-                let dns = Dns::bind(&config, "10.43.0.10".parse().unwrap(), 53, services.clone(), "/nonexistent".into());
+                let dns =
+                    Dns::bind(&config, "10.43.0.10".parse().unwrap(), 53, services.clone(), "/nonexistent".into());
                 let dns = dns.await.unwrap();
                 let proxy = Arc::new(Proxy::new(config.clone(), services, network.host_ports()));
                 let mut synced = proxy.synced();

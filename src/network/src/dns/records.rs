@@ -58,8 +58,7 @@ impl Zone {
     }
 
     pub fn answer(&self, name: &Name, kind: RecordType) -> Answer {
-        let labels: Vec<String> =
-            name.iter().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase()).collect();
+        let labels: Vec<String> = name.iter().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase()).collect();
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         if labels.ends_with(&["in-addr", "arpa"]) || labels.ends_with(&["ip6", "arpa"]) {
             return self.reverse(name, kind);
@@ -117,7 +116,9 @@ impl Zone {
     /// all ports.
     fn srv(&self, name: &Name, kind: RecordType, ns: &str, service: &str, wanted: (&str, &str)) -> Answer {
         let Some(object) = self.services.get(ns, service) else { return Answer::None { exists: false } };
-        let Ok(owner) = Name::from_ascii(format!("{service}.{ns}.svc")).map_err(|_| ()).and_then(|n| n.append_domain(&self.origin).map_err(|_| ()))
+        let Ok(owner) = Name::from_ascii(format!("{service}.{ns}.svc"))
+            .map_err(|_| ())
+            .and_then(|n| n.append_domain(&self.origin).map_err(|_| ()))
         else {
             return Answer::None { exists: false };
         };
@@ -203,7 +204,8 @@ impl Zone {
     }
 
     fn reverse(&self, name: &Name, kind: RecordType) -> Answer {
-        let Some(ip) = name.parse_arpa_name().ok().filter(|n| n.prefix_len() == n.max_prefix_len()).map(|n| n.addr()) else {
+        let Some(ip) = name.parse_arpa_name().ok().filter(|n| n.prefix_len() == n.max_prefix_len()).map(|n| n.addr())
+        else {
             return Answer::Foreign;
         };
         let mut names = Vec::new();
@@ -213,7 +215,9 @@ impl Zone {
                 names.push(format!("{service}.{ns}.svc"));
             } else if headless(&object) {
                 let hosts = self.backends(ns, service, publishes_unready(&object));
-                names.extend(hosts.into_iter().filter(|b| b.ip == ip).map(|b| format!("{}.{service}.{ns}.svc", b.label)));
+                names.extend(
+                    hosts.into_iter().filter(|b| b.ip == ip).map(|b| format!("{}.{service}.{ns}.svc", b.label)),
+                );
             }
         }
         let pointers: Vec<Record> = names

@@ -88,7 +88,9 @@ impl Ipam {
         let path = self.dir.join(&pod.uid);
         let bytes = serde_json::to_vec(&record).expect("a record encodes");
         let fresh = self.dir.join(format!(".{}", pod.uid));
-        std::fs::write(&fresh, bytes).and_then(|()| std::fs::rename(&fresh, &path)).what(|| format!("write {}", path.display()))?;
+        std::fs::write(&fresh, bytes)
+            .and_then(|()| std::fs::rename(&fresh, &path))
+            .what(|| format!("write {}", path.display()))?;
         self.used.extend(&record.ips);
         self.records.insert(pod.uid.clone(), record.clone());
         Ok(record)

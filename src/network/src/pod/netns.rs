@@ -32,10 +32,21 @@ pub async fn has_eth0(namespace: &File, ips: &[IpAddr]) -> Result<bool, Error> {
 }
 
 /// Makes `link`, which was moved here, the pod's `eth0`.
-pub async fn configure(namespace: &File, link: String, ips: Vec<IpAddr>, gateways: Vec<IpAddr>, mtu: u32) -> Result<(), Error> {
+pub async fn configure(
+    namespace: &File,
+    link: String,
+    ips: Vec<IpAddr>,
+    gateways: Vec<IpAddr>,
+    mtu: u32,
+) -> Result<(), Error> {
     inside(namespace, async move |netlink| {
         if let Some(lo) = index(&netlink, "lo").await {
-            netlink.link().set(LinkUnspec::new_with_index(lo).up().build()).execute().await.what(|| "set lo up".into())?;
+            netlink
+                .link()
+                .set(LinkUnspec::new_with_index(lo).up().build())
+                .execute()
+                .await
+                .what(|| "set lo up".into())?;
         }
         let eth0 = index(&netlink, &link)
             .await
@@ -46,7 +57,12 @@ pub async fn configure(namespace: &File, link: String, ips: Vec<IpAddr>, gateway
             // the address is ours by allocation; waiting for duplicate detection would cost a second
             let _ = std::fs::write("/proc/thread-self/net/../../../sys/net/ipv6/conf/eth0/accept_dad", "0");
         }
-        netlink.link().set(LinkUnspec::new_with_index(eth0).up().build()).execute().await.what(|| "set eth0 up".into())?;
+        netlink
+            .link()
+            .set(LinkUnspec::new_with_index(eth0).up().build())
+            .execute()
+            .await
+            .what(|| "set eth0 up".into())?;
         for ip in ips {
             let prefix = if ip.is_ipv4() { 32 } else { 128 };
             ignore_exists(netlink.address().add(eth0, ip, prefix).execute().await).what(|| format!("add {ip}"))?;
@@ -88,10 +104,8 @@ where
     let thread = move || {
         let run = || -> Result<T, Error> {
             setns(&namespace, CloneFlags::CLONE_NEWNET).what(|| "enter the pod's network namespace".into())?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .build()
-                .what(|| "netlink runtime".into())?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_io().build().what(|| "netlink runtime".into())?;
             runtime.block_on(async {
                 let (connection, netlink, _) = rtnetlink::new_connection().what(|| "netlink socket".into())?;
                 tokio::spawn(connection);

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use plan::{ServicePort, service_ports};
-pub(crate) use plan::is_ready;
 pub(crate) use nft::apply;
+pub(crate) use plan::is_ready;
+pub use plan::{ServicePort, service_ports};
 use ruleset::Ruleset;
 
 use crate::pod::HostPorts;

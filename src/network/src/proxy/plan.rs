@@ -77,7 +77,12 @@ pub fn service_ports(service: &Object, slices: &[std::sync::Arc<Object>], node: 
                 external: if keep_source { local } else { all },
                 keep_source,
                 affinity_seconds: affinity,
-                source_ranges: spec.load_balancer_source_ranges.iter().flatten().filter_map(|r| r.parse().ok()).collect(),
+                source_ranges: spec
+                    .load_balancer_source_ranges
+                    .iter()
+                    .flatten()
+                    .filter_map(|r| r.parse().ok())
+                    .collect(),
             });
         }
     }

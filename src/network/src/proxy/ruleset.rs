@@ -118,7 +118,8 @@ impl Ruleset {
                     self.sets
                         .insert(set.clone(), format!("{{ type {kind}; flags dynamic,timeout; timeout {seconds}s; }}"));
                     let update = format!("update @{set} {{ {ip} saddr }}");
-                    self.chains.insert(endpoint.clone(), vec![format!("{update} meta l4proto {} dnat to {e}", p.protocol)]);
+                    self.chains
+                        .insert(endpoint.clone(), vec![format!("{update} meta l4proto {} dnat to {e}", p.protocol)]);
                     rules.push(format!("{ip} saddr @{set} goto {endpoint}"));
                     verdicts.push(format!("{i} : goto {endpoint}"));
                 }
@@ -169,7 +170,9 @@ pub fn base(v6: bool, c: &Config) -> String {
         add(&format!("rule TABLE {chain} jump dispatch"));
     }
     add("chain TABLE postrouting { type nat hook postrouting priority srcnat; }");
-    add(&format!("rule TABLE postrouting meta mark & {MASQUERADE} != 0 meta mark set meta mark & 0xffffbfff masquerade"));
+    add(&format!(
+        "rule TABLE postrouting meta mark & {MASQUERADE} != 0 meta mark set meta mark & 0xffffbfff masquerade"
+    ));
     add(&format!("rule TABLE postrouting {ip} saddr . {ip} daddr @hairpin masquerade"));
     if let Some(cidr) = c.cluster_cidr(v6) {
         let multicast = if v6 { "ff00::/8" } else { "224.0.0.0/4" };
@@ -228,7 +231,9 @@ mod tests {
         let chain = services["10.43.0.9 . tcp . 80"].strip_prefix("goto ").unwrap();
         assert_eq!(
             r.chains[chain],
-            ["meta l4proto tcp dnat ip addr . port to numgen random mod 2 map { 0 : 10.42.0.5 . 8080, 1 : 10.42.0.6 . 8080 }"]
+            [
+                "meta l4proto tcp dnat ip addr . port to numgen random mod 2 map { 0 : 10.42.0.5 . 8080, 1 : 10.42.0.6 . 8080 }"
+            ]
         );
         let entry = r.elements["node_ports"]["tcp . 30080"].strip_prefix("goto ").unwrap();
         assert_eq!(r.chains[entry], ["meta mark set meta mark or 0x4000".into(), format!("goto {chain}")]);
