@@ -11,6 +11,21 @@
 //!   What a kind does of its own is its [`Strategy`], one file each under `kinds/`.
 //! * [`Object`] is an object as everyone in the process shares it; [`Draft`] is one that has no revision yet.
 //! * [`Status`] is the one error that clients see; [`field`] holds the errors it is made of.
+//!
+//! | module | is about |
+//! |---|---|
+//! | [`decode`] | bytes to trees: JSON, YAML, duplicate fields, `fieldValidation` |
+//! | [`schema`] | the structure of every built-in type; makes a tree what Go's decoder would make of it |
+//! | [`convert`] | versions of a kind, through the storage version; deprecation warnings |
+//! | [`kinds`] | the built-in kinds: defaults, validation, table columns |
+//! | [`patch`] | JSON, merge and strategic merge patch |
+//! | [`labels`], [`fields`] | label and field selectors |
+//! | [`names`] | the syntax of names, labels, keys, ports |
+//! | [`quantity`] | amounts of resources |
+//! | [`table`] | Table and PartialObjectMetadata |
+//! | [`openapi`] | OpenAPI v2 and v3 of what a registry serves |
+//!
+//! `data/` holds what `data/generate.py` makes from Kubernetes' own definitions.
 
 pub mod convert;
 pub mod decode;

@@ -19,6 +19,11 @@ use crate::{Kind, Registry};
 pub use v2::{v2, v2_protobuf};
 pub use v3::{v3, v3_index};
 
+/// The media type by which clients ask for [`v2_protobuf`] (in `Accept`).
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The `Content-Type` of the answer: `@` may not stand in one, and old clients check.
+pub const V2_PROTOBUF_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// What `info.version` says.
 const VERSION: &str = "v1.36.0";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";

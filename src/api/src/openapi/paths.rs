@@ -239,9 +239,8 @@ impl Resource<'_> {
             all.push(Path { path: format!("{one}/{sub}"), operations: operations.into() });
         }
         for s in SUBRESOURCES.iter().filter(|s| s.group == *group) {
-            match s.resource.strip_prefix(kind.plural.as_str()).and_then(|s| s.strip_prefix('/')) {
-                Some(sub) => all.push(self.subresource(&one, sub, s)),
-                None => {}
+            if let Some(sub) = s.resource.strip_prefix(kind.plural.as_str()).and_then(|s| s.strip_prefix('/')) {
+                all.push(self.subresource(&one, sub, s));
             }
         }
     }
