@@ -12,6 +12,7 @@ pub mod authz;
 pub mod engine;
 pub mod http;
 mod lookup;
+pub mod manifests;
 pub mod service_ip;
 mod server;
 pub mod special;

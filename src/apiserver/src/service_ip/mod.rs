@@ -160,20 +160,40 @@ impl Hold {
     }
 }
 
+impl Hold {
+    /// The Service that came of the write; a generated name is not known before.
+    fn outcome(&self) -> Option<Arc<Object>> {
+        let (lookup, namespace) = (&self.shared.lookup, &self.owner.namespace);
+        if !self.owner.name.is_empty() {
+            return lookup.get("services", namespace, &self.owner.name);
+        }
+        let mine =
+            |spec: &Spec| ips(spec).any(|i| self.ips.contains(&i)) || ports(spec).any(|p| self.ports.contains(&p));
+        lookup.list("services", namespace).into_iter().find(|s| mine(&spec_of(s)))
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
-        let service = self.shared.lookup.get("services", &self.owner.namespace, &self.owner.name);
-        let spec = service.map(|s| spec_of(&s)).unwrap_or_default();
+        if self.ips.is_empty() && self.ports.is_empty() {
+            return;
+        }
+        let service = self.outcome();
+        if let Some(service) = &service {
+            self.owner.name = service.name().into();
+        }
+        self.owner.pending = false;
+        let spec = service.as_deref().map(spec_of).unwrap_or_default();
         let mut taken = self.shared.taken.lock();
         for ip in &self.ips {
             match ips(&spec).any(|i| i == *ip) {
-                true => taken.ips.get_mut(ip).into_iter().for_each(|o| o.pending = false),
+                true => drop(taken.ips.insert(*ip, self.owner.clone())),
                 false => drop(taken.ips.remove(ip)),
             }
         }
         for port in &self.ports {
             match ports(&spec).any(|p| p == *port) {
-                true => taken.ports.get_mut(port).into_iter().for_each(|o| o.pending = false),
+                true => drop(taken.ports.insert(*port, self.owner.clone())),
                 false => drop(taken.ports.remove(port)),
             }
         }
