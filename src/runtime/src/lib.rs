@@ -12,9 +12,11 @@
 //! The agent never calls libcontainer: what it does after `clone` is undefined in a process with threads.
 
 mod cgroup;
+mod embedded;
 pub mod image;
 pub mod shim;
 mod spec;
 mod sys;
 
+pub use embedded::{Config, Embedded, killall};
 pub use spec::*;

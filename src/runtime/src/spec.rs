@@ -170,7 +170,8 @@ pub struct ContainerStatus {
     pub finished_nanos: i64,
     /// 128 + signal where a signal ended it.
     pub exit_code: i32,
-    /// `Completed`, `Error`, `OOMKilled`, `ContainerCannotRun`
+    /// `Completed`, `Error`, `OOMKilled`; `StartError` (exit code 128) where it could not be started, `Unknown` (255)
+    /// where its end was not seen: containerd's.
     pub reason: String,
     pub message: String,
     pub pid: u32,

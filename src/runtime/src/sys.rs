@@ -226,3 +226,19 @@ pub fn close_all() {
     // SAFETY: only called in a child that keeps no owned descriptor: it never returns to code that has one.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }
+
+/// Sends a signal by its number: real-time signals have no name in `nix`.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    if pid <= 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: `kill` has no preconditions; `pid` is one process, not a group.
+    nix::errno::Errno::result(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
+}
+
+/// Gives a descriptor to tokio's reactor.
+pub fn register(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` answers `as_raw_fd` with the same open descriptor for as long as it lives.
+    Ok(unsafe { tokio::io::unix::AsyncFd::register(fd) }?)
+}

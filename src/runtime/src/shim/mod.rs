@@ -13,6 +13,7 @@
 mod container;
 mod log;
 pub mod protocol;
+mod recorder;
 mod runner;
 mod server;
 mod setup;

@@ -18,8 +18,8 @@ use nix::sched::CloneFlags;
 use serde_json::Value;
 
 use super::protocol::{Exec, Start};
-use super::user;
 use super::workload::Workload;
+use super::{recorder, user};
 use crate::sys;
 
 /// The process's ends of its streams; with a terminal none, but the socket that its master goes to.
@@ -36,6 +36,24 @@ const ID: &str = "oci";
 
 /// Makes and starts a container. Runs in the forked runner; returns its pid.
 pub fn start(request: &Start, stdio: Stdio) -> Result<i32, String> {
+    explained(&request.run, || start_container(request, stdio))
+}
+
+/// Starts one more process in a running container. Runs in the forked runner; returns its pid.
+pub fn exec(start: &Start, request: &Exec, stdio: Stdio) -> Result<i32, String> {
+    explained(&start.run, || exec_process(start, request, stdio))
+}
+
+/// Adds the cause that libcontainer has logged to what it says.
+fn explained(run: &Path, work: impl FnOnce() -> Result<i32, String>) -> Result<i32, String> {
+    let recording = recorder::begin(run).map_err(text("the recording"))?;
+    work().map_err(|error| match recording.first() {
+        Some(cause) if !error.contains(&cause) && !error.contains("exec: ") => format!("{error}: {cause}"),
+        _ => error,
+    })
+}
+
+fn start_container(request: &Start, stdio: Stdio) -> Result<i32, String> {
     prepare()?;
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(text("a mount namespace"))?;
     let root = request.run.join("rootfs");
@@ -62,8 +80,7 @@ pub fn start(request: &Start, stdio: Stdio) -> Result<i32, String> {
     container.pid().map(|pid| pid.as_raw()).ok_or_else(|| "the container has no process".to_owned())
 }
 
-/// Starts one more process in a running container. Runs in the forked runner; returns its pid.
-pub fn exec(start: &Start, request: &Exec, stdio: Stdio) -> Result<i32, String> {
+fn exec_process(start: &Start, request: &Exec, stdio: Stdio) -> Result<i32, String> {
     prepare()?;
     let spec = read_json(&start.bundle.join("config.json"))?;
     let mut process = spec.get("process").cloned().ok_or("config.json has no process")?;

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -256,7 +255,7 @@ impl Server {
             container.attached.retain(|a| a.connection != id);
         }
         for exec in self.execs.iter().filter(|e| e.connection == id) {
-            kill(exec.pid, Signal::SIGKILL);
+            kill(exec.pid, libc::SIGKILL);
         }
     }
 
@@ -369,8 +368,7 @@ impl Server {
 
     fn signal(&mut self, container: &str, signal: i32, all: bool) -> Done {
         let Some(found) = self.containers.get(container) else { return DONE };
-        let signal = Signal::try_from(signal).map_err(|_| format!("unknown signal {signal}"))?;
-        if all && signal == Signal::SIGKILL {
+        if all && signal == libc::SIGKILL {
             self.cgroups.kill(&found.start.cgroup);
         }
         if !found.state.exited() && found.state.pid > 0 {
@@ -455,7 +453,7 @@ impl Server {
                     let (pid, code) = self.strays.swap_remove(index);
                     self.ended(pid, code);
                 } else if !self.connections.contains_key(&runner.connection) {
-                    kill(pid, Signal::SIGKILL);
+                    kill(pid, libc::SIGKILL);
                 }
             }
             Err(error) => self.reply(runner.connection, runner.seq, Err(error), &[]),
@@ -562,9 +560,9 @@ impl Drop for Console {
     }
 }
 
-fn kill(pid: i32, signal: Signal) {
-    // a zombie that is about to be reaped
-    let _ = nix::sys::signal::kill(Pid::from_raw(pid), signal);
+fn kill(pid: i32, signal: i32) {
+    // it may be a zombie that is about to be reaped
+    let _ = sys::kill(pid, signal);
 }
 
 /// A connection inside the network namespace that the shim lives in, begun but not awaited.

@@ -1,0 +1,119 @@
+//! Finding again what ran before: at the agent's start, and when a shim tells what happened or is gone.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::record::{Container, ContainerRecord, LOST, Sandbox, SandboxRecord, now, read_json, write_json};
+use super::{Embedded, Inner};
+use crate::Result;
+use crate::shim::protocol::{Event, State};
+
+impl Embedded {
+    pub(super) async fn adopt(&self) -> Result<()> {
+        let inner = &self.0;
+        for entry in fs::read_dir(inner.config.state_dir.join("sandboxes"))?.flatten() {
+            let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            let record: SandboxRecord = match read_json(&entry.path().join("sandbox.json")) {
+                Ok(record) => record,
+                Err(error) => {
+                    // its making was cut off before anything ran
+                    tracing::warn!(sandbox = id, %error, "removing what cannot be read");
+                    super::pod::remove_tree(&entry.path())?;
+                    continue;
+                }
+            };
+            let sandbox = inner.new_sandbox(&id, record);
+            inner.sandboxes.lock().insert(id.clone(), sandbox.clone());
+            inner.load_containers(&sandbox)?;
+            match inner.connect(&sandbox).await {
+                Ok(states) => {
+                    for state in states {
+                        inner.learn(&sandbox, state);
+                    }
+                    let containers = inner.containers_of(&id).len();
+                    let record = sandbox.record.lock();
+                    let (namespace, pod) = (&record.config.namespace, &record.config.name);
+                    tracing::info!(sandbox = id, namespace, pod, containers, "adopted");
+                }
+                Err(error) => {
+                    tracing::info!(sandbox = id, %error, "the pod's shim is gone");
+                    inner.lost(&sandbox);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn load_containers(&self, sandbox: &Arc<Sandbox>) -> Result<()> {
+        for entry in fs::read_dir(&sandbox.directory)?.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            match read_json::<ContainerRecord>(&entry.path().join("container.json")) {
+                Ok(record) => {
+                    let state = saved_state(&entry.path());
+                    let container = Self::new_container(&id, sandbox, record, state);
+                    self.containers.lock().insert(id, container);
+                }
+                Err(error) => {
+                    tracing::warn!(container = id, %error, "removing what cannot be read");
+                    super::pod::remove_tree(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// From a sandbox's shim; `None`: it is gone.
+    pub(super) fn happened(&self, sandbox: &Arc<Sandbox>, event: Option<Event>) {
+        match event {
+            Some(Event::Container(state)) => self.learn(sandbox, state),
+            Some(Event::Exited { .. }) => {}
+            // taken away first: it was told to go
+            None if sandbox.shim.lock().is_some() => {
+                tracing::error!(sandbox = sandbox.id, "the pod's shim died");
+                self.lost(sandbox);
+            }
+            None => {}
+        }
+    }
+
+    fn learn(&self, sandbox: &Sandbox, state: State) {
+        let container = self.containers.lock().get(&state.container).cloned();
+        if let Some(container) = container.filter(|c| c.sandbox.id == sandbox.id) {
+            container.state.send_if_modified(|old| std::mem::replace(old, state.clone()) != state);
+        }
+        self.tell(sandbox);
+    }
+
+    /// Without its shim a pod is over: what is left of it is killed, and what nobody saw end is marked so.
+    fn lost(&self, sandbox: &Arc<Sandbox>) {
+        *sandbox.shim.lock() = None;
+        sandbox.shim_pid.store(0, Ordering::Relaxed);
+        for container in self.containers_of(&sandbox.id) {
+            self.cgroups.kill(&container.record.lock().cgroup.clone());
+            self.mark_lost(&container);
+        }
+        self.tell(sandbox);
+    }
+
+    fn mark_lost(&self, container: &Container) {
+        let mut state = saved_state(&container.directory);
+        if state.pid != 0 && !state.exited() {
+            state.finished_nanos = now();
+            state.exit_code = LOST;
+            state.error = "its end was not seen: the pod's shim died or the machine restarted".to_owned();
+            if let Err(error) = write_json(&container.directory.join("state.json"), &state) {
+                tracing::warn!(container = container.id, %error, "its state is not saved");
+            }
+        }
+        container.state.send_replace(state);
+    }
+}
+
+/// As the shim saved it; none: never started.
+fn saved_state(directory: &Path) -> State {
+    read_json(&directory.join("state.json")).unwrap_or_default()
+}
