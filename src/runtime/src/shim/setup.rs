@@ -87,11 +87,12 @@ fn namespaces(config: &ShimConfig) -> io::Result<()> {
 fn init() -> io::Result<Pid> {
     let own = fs::File::open("/proc/self/ns/pid")?;
     nix::sched::unshare(CloneFlags::CLONE_NEWPID)?;
-    let forked = sys::fork();
-    // later children belong to the shim's namespace again
-    nix::sched::setns(own.as_fd(), CloneFlags::CLONE_NEWPID)?;
-    match forked? {
-        ForkResult::Parent { child } => Ok(child),
+    match sys::fork()? {
+        ForkResult::Parent { child } => {
+            // later children belong to the shim's namespace again
+            nix::sched::setns(own.as_fd(), CloneFlags::CLONE_NEWPID)?;
+            Ok(child)
+        }
         ForkResult::Child => {
             let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
             let _ = nix::sys::prctl::set_name(c"pause");
