@@ -11,6 +11,12 @@ pub struct Key {
     pub name: Arc<str>,
 }
 
+impl Key {
+    pub fn new(resource: &str, namespace: &str, name: &str) -> Key {
+        Key { resource: resource.into(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
 /// Checked by the writer against the index, atomically with the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precondition {

@@ -8,10 +8,24 @@
 //!                            └──► the callers' answers
 //! ```
 //!
-//! Invariants: a commit is answered after it is on disk; revisions are one sequence for the whole store, without gaps going
-//! back; readers never wait for the writer; a watcher sees every event of its range in order of revision, or is told
-//! [`WatchError::Compacted`].
+//! Invariants: a commit is answered after it is on disk (but for the resources in [`Options::late_flush`]); revisions are one
+//! sequence for the whole store that never goes back, not even over a crash; readers never wait for the writer; a watcher sees
+//! every event of its range in order of revision, or is told [`Error::Compacted`].
 
+pub mod backend;
+mod error;
+mod index;
 mod key;
+mod log;
+mod options;
+mod store;
+mod watcher;
+mod writer;
 
+pub use error::Error;
+pub use index::Snapshot;
 pub use key::{Key, Precondition};
+pub use log::{Event, EventKind};
+pub use options::Options;
+pub use store::{Change, Commit, Store};
+pub use watcher::Watcher;
