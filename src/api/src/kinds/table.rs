@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::tree::{entries, items, text};
 use crate::labels::Selector;
-use crate::strategy::human_duration;
+use crate::strategy::{Column, human_duration};
 
 pub(crate) const NONE: &str = "<none>";
 pub(crate) const UNSET: &str = "<unset>";
@@ -62,4 +62,29 @@ pub(crate) fn since(v: &Value, now_seconds: i64) -> String {
 /// A number that is absent when it is 0.
 pub(crate) fn count(v: &Value) -> Value {
     v.as_i64().unwrap_or_default().into()
+}
+
+/// `<unset>`, or the text.
+pub(crate) fn or_unset(v: &Value) -> Value {
+    match v {
+        Value::Null => UNSET.into(),
+        other => other.clone(),
+    }
+}
+
+/// What the default convertor shows beside the name: `Created At`.
+pub(crate) const CREATED_AT: Column = Column::new("Created At", "date");
+
+pub(crate) fn created_at(object: &Value) -> Value {
+    object["metadata"]["creationTimestamp"].clone()
+}
+
+/// `listWithMoreString`: at most three of them.
+pub(crate) fn at_most_three(all: &[String]) -> Value {
+    let head = all.iter().take(3).cloned().collect::<Vec<_>>().join(",");
+    match all.len() {
+        0 => UNSET.into(),
+        n if n > 3 => format!("{head} + {} more...", n - 3).into(),
+        _ => head.into(),
+    }
 }

@@ -1,13 +1,21 @@
 //! `autoscaling`.
 
+mod horizontal_pod_autoscaler;
+
 use super::def::namespaced;
-use crate::{Kind, NoStrategy};
+use crate::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
-        namespaced("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", NoStrategy)
-            .short("hpa")
-            .all()
-            .status(),
+        namespaced(
+            "autoscaling",
+            "v2",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            horizontal_pod_autoscaler::HorizontalPodAutoscaler,
+        )
+        .short("hpa")
+        .all()
+        .status(),
     ]
 }

@@ -1,11 +1,15 @@
 //! `batch`.
 
+mod cron_job;
+mod job;
+mod job_spec;
+
 use super::def::namespaced;
-use crate::{Kind, NoStrategy};
+use crate::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
-        namespaced("batch", "v1", "CronJob", "cronjobs", NoStrategy).short("cj").all().status(),
-        namespaced("batch", "v1", "Job", "jobs", NoStrategy).all().status(),
+        namespaced("batch", "v1", "CronJob", "cronjobs", cron_job::CronJob).short("cj").all().status(),
+        namespaced("batch", "v1", "Job", "jobs", job::Job).all().status(),
     ]
 }

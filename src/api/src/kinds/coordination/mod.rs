@@ -1,8 +1,10 @@
 //! `coordination.k8s.io`.
 
+mod lease;
+
 use super::def::namespaced;
-use crate::{Kind, NoStrategy};
+use crate::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
-    vec![namespaced("coordination.k8s.io", "v1", "Lease", "leases", NoStrategy).late_flush()]
+    vec![namespaced("coordination.k8s.io", "v1", "Lease", "leases", lease::Lease).late_flush()]
 }

@@ -49,6 +49,15 @@ impl Strategy for Event {
             "involvedObject.apiVersion",
             "involvedObject.resourceVersion",
             "involvedObject.fieldPath",
+            // the names in events.k8s.io
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reportingController",
             "reason",
             "reportingComponent",
             "source",
@@ -60,7 +69,11 @@ impl Strategy for Event {
         match field {
             "source" if source().is_empty() => text(event, "reportingComponent").into(),
             "source" => source(),
-            _ => field_text(event, field),
+            "reportingController" => text(event, "reportingComponent").into(),
+            _ => match field.strip_prefix("regarding.") {
+                Some(key) => field_text(&event["involvedObject"], key),
+                None => field_text(event, field),
+            },
         }
     }
 

@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::resources::{fill, normalize_list};
-use crate::kinds::table::name;
+use crate::kinds::table::{CREATED_AT, created_at, name};
 use crate::kinds::tree::{ensure, entries, items, items_mut, made, text};
 use crate::names;
 use crate::quantity::Quantity;
-use crate::strategy::{Column, NAME, age};
+use crate::strategy::{Column, NAME};
 
 pub(super) struct LimitRange;
 
@@ -78,10 +78,10 @@ impl Strategy for LimitRange {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const { &[NAME, Column::new("Created At", "date")] }
+        const { &[NAME, CREATED_AT] }
     }
-    fn cells(&self, object: &Value, now_seconds: i64) -> Vec<Value> {
-        vec![name(object), age(object, now_seconds)]
+    fn cells(&self, object: &Value, _now_seconds: i64) -> Vec<Value> {
+        vec![name(object), created_at(object)]
     }
 }
 

@@ -1,12 +1,16 @@
 //! `networking.k8s.io`.
 
+mod ingress;
+mod network_policy;
+
 use super::def::{cluster, namespaced};
-use crate::{Kind, NoStrategy};
+use crate::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
-        cluster("networking.k8s.io", "v1", "IngressClass", "ingressclasses", NoStrategy),
-        namespaced("networking.k8s.io", "v1", "Ingress", "ingresses", NoStrategy).short("ing").status(),
-        namespaced("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", NoStrategy).short("netpol"),
+        cluster("networking.k8s.io", "v1", "IngressClass", "ingressclasses", ingress::IngressClass),
+        namespaced("networking.k8s.io", "v1", "Ingress", "ingresses", ingress::Ingress).short("ing").status(),
+        namespaced("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", network_policy::NetworkPolicy)
+            .short("netpol"),
     ]
 }

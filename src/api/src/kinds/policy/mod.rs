@@ -1,8 +1,20 @@
 //! `policy`.
 
+mod pod_disruption_budget;
+
 use super::def::namespaced;
-use crate::{Kind, NoStrategy};
+use crate::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
-    vec![namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", NoStrategy).short("pdb").status()]
+    vec![
+        namespaced(
+            "policy",
+            "v1",
+            "PodDisruptionBudget",
+            "poddisruptionbudgets",
+            pod_disruption_budget::PodDisruptionBudget,
+        )
+        .short("pdb")
+        .status(),
+    ]
 }

@@ -1,15 +1,19 @@
 //! `storage.k8s.io`.
 
+mod csi;
+mod storage_class;
+
 use super::def::{cluster, namespaced};
-use crate::{Kind, NoStrategy};
+use crate::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
-        cluster("storage.k8s.io", "v1", "CSIDriver", "csidrivers", NoStrategy),
-        cluster("storage.k8s.io", "v1", "CSINode", "csinodes", NoStrategy),
-        namespaced("storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities", NoStrategy),
-        cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses", NoStrategy).short("sc"),
-        cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", NoStrategy).status(),
-        cluster("storage.k8s.io", "v1", "VolumeAttributesClass", "volumeattributesclasses", NoStrategy).short("vac"),
+        cluster("storage.k8s.io", "v1", "CSIDriver", "csidrivers", csi::CsiDriver),
+        cluster("storage.k8s.io", "v1", "CSINode", "csinodes", csi::CsiNode),
+        namespaced("storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities", csi::CsiStorageCapacity),
+        cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses", storage_class::StorageClass).short("sc"),
+        cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", csi::VolumeAttachment).status(),
+        cluster("storage.k8s.io", "v1", "VolumeAttributesClass", "volumeattributesclasses", csi::VolumeAttributesClass)
+            .short("vac"),
     ]
 }

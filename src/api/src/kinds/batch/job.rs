@@ -1,0 +1,257 @@
+//! Jobs.
+
+use serde_json::{Value, json};
+
+use super::job_spec;
+use crate::Strategy;
+use crate::field::{self, Path};
+use crate::kinds::table::{containers, count, name, selector, timestamp};
+use crate::kinds::tree::{child, ensure, entries, flag, has, items, made, number, or, same, some, text};
+use crate::kinds::workload;
+use crate::labels::Selector;
+use crate::strategy::{AGE, Column, NAME, age, copy, human_duration, set};
+
+pub(super) struct Job;
+
+const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
+
+impl Strategy for Job {
+    /// `SetDefaults_Job`
+    fn default(&self, job: &mut Value) {
+        let its_labels = job["spec"]["template"]["metadata"]["labels"].clone();
+        if its_labels.as_object().is_some_and(|l| !l.is_empty())
+            && let Some(metadata) = child(job, "metadata")
+            && entries(metadata, "labels").next().is_none()
+        {
+            set(metadata, "labels", Some(its_labels));
+        }
+        let Some(spec) = made(job, "spec") else { return };
+        if !has(spec, "completions") && !has(spec, "parallelism") {
+            or(spec, "completions", 1);
+        }
+        or(spec, "parallelism", 1);
+        let limit = if has(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
+        or(spec, "backoffLimit", limit);
+        or(spec, "completionMode", "NonIndexed");
+        or(spec, "suspend", false);
+        let policy = if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+        or(spec, "podReplacementPolicy", policy);
+        job_spec::default(spec);
+    }
+
+    /// `generateSelector`: the controller's uid, in the selector and in the template's labels.
+    fn prepare_create(&self, job: &mut Value) {
+        set(job, "status", Some(json!({})));
+        if flag(&job["spec"], "manualSelector") {
+            return;
+        }
+        let (name, uid) = (job["metadata"]["name"].clone(), job["metadata"]["uid"].clone());
+        let Some(spec) = made(job, "spec") else { return };
+        let template = made(spec, "template").and_then(|t| made(t, "metadata"));
+        if let Some(labels) = template.and_then(|m| ensure(m, "labels")) {
+            for (keys, value) in [(NAME_LABELS, &name), (UID_LABELS, &uid)] {
+                for key in keys {
+                    labels.entry(key).or_insert_with(|| value.clone());
+                }
+            }
+        }
+        if let Some(selector) = made(spec, "selector").and_then(|s| ensure(s, "matchLabels")) {
+            selector.entry(UID_LABELS[0]).or_insert(uid);
+        }
+    }
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, job: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        let (spec, path) = (&job["spec"], &Path::root("spec"));
+        generated_selector(&mut errors, path, job);
+        job_spec::validate(&mut errors, path, spec);
+        let at = path.child("selector");
+        if has(spec, "selector") {
+            workload::validate_label_selector(&mut errors, &at, &spec["selector"]);
+        } else {
+            errors.push(field::Error::required(&at, ""));
+        }
+        let its_labels = &spec["template"]["metadata"]["labels"];
+        if Selector::from_tree(&spec["selector"]).is_ok_and(|s| !s.matches(its_labels)) {
+            let (template, detail) = (path.child("template"), "`selector` does not match template `labels`");
+            let metadata = template.child("metadata");
+            errors.push(field::Error::invalid(&metadata.child("labels"), its_labels.clone(), detail));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let (spec, was, path) = (&new["spec"], &old["spec"], &Path::root("spec"));
+        let mut errors = Vec::new();
+        // an indexed job may be made larger or smaller together with its parallelism
+        let elastic = text(spec, "completionMode") == "Indexed" && spec["completions"] == spec["parallelism"];
+        for key in
+            ["completions", "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy"]
+        {
+            if !same(&spec[key], &was[key]) && !(key == "completions" && elastic) {
+                errors.push(field::Error::invalid(&path.child(key), spec[key].clone(), "field is immutable"));
+            }
+        }
+        let mut before = was["template"].clone();
+        if flag(was, "suspend") && !has(&old["status"], "startTime") {
+            scheduling_directives(&mut before, &spec["template"]);
+        }
+        if !same(&spec["template"], &before) {
+            errors.push(field::Error::invalid(&path.child("template"), spec["template"].clone(), "field is immutable"));
+        }
+        errors
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.successful"]
+    }
+    fn select_field(&self, job: &Value, _field: &str) -> String {
+        count(&job["status"]["succeeded"]).to_string()
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                NAME,
+                Column::new("Status", "string"),
+                Column::new("Completions", "string"),
+                Column::new("Duration", "string"),
+                AGE,
+                Column::wide("Containers", "string"),
+                Column::wide("Images", "string"),
+                Column::wide("Selector", "string"),
+            ]
+        }
+    }
+    fn cells(&self, job: &Value, now_seconds: i64) -> Vec<Value> {
+        let (spec, status) = (&job["spec"], &job["status"]);
+        let succeeded = number(status, "succeeded");
+        let completions = match (some(spec, "completions").and_then(Value::as_i64), number(spec, "parallelism")) {
+            (Some(n), _) => format!("{succeeded}/{n}"),
+            (None, p) if p > 1 => format!("{succeeded}/1 of {p}"),
+            (None, _) => format!("{succeeded}/1"),
+        };
+        let end = timestamp(&status["completionTime"]).unwrap_or(now_seconds);
+        let duration = timestamp(&status["startTime"]).map_or(String::new(), |start| human_duration(end - start));
+        let [names, images] = containers(&spec["template"]["spec"]);
+        vec![
+            name(job),
+            state(job).into(),
+            completions.into(),
+            duration.into(),
+            age(job, now_seconds),
+            names,
+            images,
+            selector(&spec["selector"]),
+        ]
+    }
+}
+
+fn state(job: &Value) -> &'static str {
+    let is = |kind: &str| {
+        items(&job["status"], "conditions").iter().any(|c| text(c, "type") == kind && text(c, "status") == "True")
+    };
+    match () {
+        () if is("Complete") => "Complete",
+        () if is("Failed") => "Failed",
+        () if has(&job["metadata"], "deletionTimestamp") => "Terminating",
+        () if is("Suspended") => "Suspended",
+        () if is("FailureTarget") => "FailureTarget",
+        () if is("SuccessCriteriaMet") => "SuccessCriteriaMet",
+        () => "Running",
+    }
+}
+
+/// `validateGeneratedSelector`
+fn generated_selector(errors: &mut Vec<field::Error>, path: &Path, job: &Value) {
+    let spec = &job["spec"];
+    if flag(spec, "manualSelector") || !has(spec, "selector") {
+        return;
+    }
+    let uid = text(&job["metadata"], "uid");
+    if uid.is_empty() {
+        return;
+    }
+    let labels = &spec["template"]["metadata"]["labels"];
+    let (template, metadata) = (path.child("template"), "metadata");
+    let metadata = template.child(metadata);
+    for (key, want) in [(UID_LABELS[1], uid), (NAME_LABELS[1], text(&job["metadata"], "name"))] {
+        if text(labels, key) != want {
+            let detail = format!("must be '{want}'");
+            errors.push(field::Error::invalid(&metadata.child("labels"), labels.clone(), detail));
+        }
+    }
+    let selected = &spec["selector"]["matchLabels"];
+    let generated = UID_LABELS.iter().any(|key| text(selected, key) == uid);
+    if !generated {
+        errors.push(field::Error::invalid(
+            &path.child("selector"),
+            spec["selector"].clone(),
+            "`selector` not auto-generated",
+        ));
+    }
+}
+
+/// What may change in the template of a suspended job that has not begun.
+fn scheduling_directives(before: &mut Value, now: &Value) {
+    if let Some(spec) = child(before, "spec") {
+        for key in ["nodeSelector", "tolerations", "affinity", "schedulingGates"] {
+            copy(spec, &now["spec"], key);
+        }
+    }
+    if let Some(metadata) = child(before, "metadata") {
+        for key in ["labels", "annotations"] {
+            copy(metadata, &now["metadata"], key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::workload::defaulted;
+
+    fn job() -> Value {
+        json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "c", "image": "i"}]}}}})
+    }
+
+    #[test]
+    fn a_job_gets_defaults_and_a_generated_selector() {
+        let mut j = defaulted(&Job, job());
+        for (key, want) in [
+            ("completions", json!(1)),
+            ("parallelism", json!(1)),
+            ("backoffLimit", json!(6)),
+            ("completionMode", json!("NonIndexed")),
+            ("suspend", json!(false)),
+            ("podReplacementPolicy", json!("TerminatingOrFailed")),
+        ] {
+            assert_eq!(j["spec"][key], want, "{key}");
+        }
+        Job.prepare_create(&mut j);
+        assert_eq!(j["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
+        assert_eq!(
+            j["spec"]["template"]["metadata"]["labels"],
+            json!({"batch.kubernetes.io/controller-uid": "u", "batch.kubernetes.io/job-name": "j", "controller-uid": "u", "job-name": "j"})
+        );
+        assert_eq!(Job.validate(&j), Vec::new());
+        let mut always = job();
+        always["spec"]["template"]["spec"]["restartPolicy"] = json!("Always");
+        let mut always = defaulted(&Job, always);
+        Job.prepare_create(&mut always);
+        assert_eq!(
+            Job.validate(&always)[0].to_string(),
+            r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#
+        );
+        let mut new = j.clone();
+        new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other");
+        assert!(Job.validate_update(&new, &j)[0].to_string().starts_with("spec.template: Invalid value"));
+        assert_eq!(Job.cells(&j, 0)[2], "0/1");
+        assert_eq!(Job.cells(&j, 0)[1], "Running");
+    }
+}

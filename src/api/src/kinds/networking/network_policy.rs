@@ -1,0 +1,103 @@
+//! Network policies.
+
+use serde_json::{Value, json};
+
+use crate::Strategy;
+use crate::field::{self, Path};
+use crate::kinds::net::PROTOCOLS;
+use crate::kinds::table::{name, selector};
+use crate::kinds::tree::{has, items, items_mut, made, or, some, text};
+use crate::kinds::workload::validate_label_selector;
+use crate::strategy::{AGE, Column, NAME, age};
+
+pub(super) struct NetworkPolicy;
+
+impl Strategy for NetworkPolicy {
+    fn default(&self, policy: &mut Value) {
+        let Some(spec) = made(policy, "spec") else { return };
+        or(spec, "podSelector", json!({}));
+        if items(spec, "policyTypes").is_empty() {
+            let egress = !items(spec, "egress").is_empty();
+            spec["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        }
+        for list in ["ingress", "egress"] {
+            for rule in items_mut(spec, list) {
+                for port in items_mut(rule, "ports") {
+                    or(port, "protocol", "TCP");
+                }
+            }
+        }
+    }
+    fn has_status(&self) -> bool {
+        false
+    }
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, policy: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        let (spec, path) = (&policy["spec"], &Path::root("spec"));
+        validate_label_selector(&mut errors, &path.child("podSelector"), &spec["podSelector"]);
+        for (list, peers) in [("ingress", "from"), ("egress", "to")] {
+            let root = path.child(list);
+            for (i, rule) in items(spec, list).iter().enumerate() {
+                let path = root.index(i);
+                let ports = path.child("ports");
+                for (j, port) in items(rule, "ports").iter().enumerate() {
+                    let protocol = text(port, "protocol");
+                    if !PROTOCOLS.contains(&protocol) {
+                        let at = ports.index(j);
+                        errors.push(field::Error::not_supported(&at.child("protocol"), protocol, PROTOCOLS));
+                    }
+                }
+                let at = path.child(peers);
+                for (j, peer) in items(rule, peers).iter().enumerate() {
+                    validate_peer(&mut errors, &at.index(j), peer);
+                }
+            }
+        }
+        let types = path.child("policyTypes");
+        if items(spec, "policyTypes").len() > 2 {
+            let detail = "may not specify more than two policyTypes";
+            errors.push(field::Error::invalid(&types, spec["policyTypes"].clone(), detail));
+        }
+        for (i, kind) in items(spec, "policyTypes").iter().filter_map(Value::as_str).enumerate() {
+            if !matches!(kind, "Ingress" | "Egress") {
+                errors.push(field::Error::not_supported(&types.index(i), kind, &["Egress", "Ingress"]));
+            }
+        }
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const { &[NAME, Column::new("Pod-Selector", "string"), AGE] }
+    }
+    fn cells(&self, policy: &Value, now_seconds: i64) -> Vec<Value> {
+        vec![name(policy), selector(&policy["spec"]["podSelector"]), age(policy, now_seconds)]
+    }
+}
+
+/// `ValidateNetworkPolicyPeer`
+fn validate_peer(errors: &mut Vec<field::Error>, path: &Path, peer: &Value) {
+    let selectors = ["podSelector", "namespaceSelector"];
+    for key in selectors {
+        validate_label_selector(errors, &path.child(key), &peer[key]);
+    }
+    let selects = selectors.iter().any(|k| has(peer, k));
+    match some(peer, "ipBlock") {
+        None if !selects => errors.push(field::Error::required(path, "must specify a peer")),
+        Some(_) if selects => {
+            errors.push(field::Error::forbidden(path, "may not specify both ipBlock and another peer"));
+        }
+        Some(block) => {
+            let path = path.child("ipBlock");
+            let cidr = text(block, "cidr");
+            if cidr.parse::<ipnet::IpNet>().is_err() {
+                let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+                errors.push(field::Error::invalid(&path.child("cidr"), cidr, detail));
+            }
+        }
+        None => {}
+    }
+}

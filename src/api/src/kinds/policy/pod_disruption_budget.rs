@@ -1,0 +1,61 @@
+//! Pod disruption budgets.
+
+use serde_json::{Value, json};
+
+use crate::Strategy;
+use crate::field::{self, Path};
+use crate::kinds::table::{count, name};
+use crate::kinds::tree::has;
+use crate::kinds::workload::{int_or_percent, validate_label_selector};
+use crate::strategy::{AGE, Column, NAME, age, set};
+
+pub(super) struct PodDisruptionBudget;
+
+impl Strategy for PodDisruptionBudget {
+    fn prepare_create(&self, budget: &mut Value) {
+        let zeros = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
+        set(budget, "status", Some(zeros));
+    }
+    fn has_generation(&self) -> bool {
+        true
+    }
+    fn validate(&self, budget: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        let (spec, path) = (&budget["spec"], &Path::root("spec"));
+        if has(spec, "minAvailable") && has(spec, "maxUnavailable") {
+            let detail = "minAvailable and maxUnavailable cannot be both set";
+            errors.push(field::Error::invalid(path, spec.clone(), detail));
+        }
+        for key in ["minAvailable", "maxUnavailable"] {
+            int_or_percent(&mut errors, &path.child(key), &spec[key], true);
+        }
+        validate_label_selector(&mut errors, &path.child("selector"), &spec["selector"]);
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                NAME,
+                Column::new("Min Available", "string"),
+                Column::new("Max Unavailable", "string"),
+                Column::new("Allowed Disruptions", "integer"),
+                AGE,
+            ]
+        }
+    }
+    fn cells(&self, budget: &Value, now_seconds: i64) -> Vec<Value> {
+        let shown = |key: &str| match &budget["spec"][key] {
+            Value::Null => Value::from("N/A"),
+            Value::Number(n) => n.to_string().into(),
+            other => other.clone(),
+        };
+        vec![
+            name(budget),
+            shown("minAvailable"),
+            shown("maxUnavailable"),
+            count(&budget["status"]["disruptionsAllowed"]),
+            age(budget, now_seconds),
+        ]
+    }
+}
