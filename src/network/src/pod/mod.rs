@@ -122,6 +122,12 @@ impl PodNetwork {
         self.ready.borrow().is_some()
     }
 
+    /// Waits until [`PodNetwork::is_ready`] may answer differently.
+    pub async fn changed(&self) {
+        // the sender lives as long as `self`
+        let _ = self.ready.subscribe().changed().await;
+    }
+
     /// Gives the pod an address and an `eth0` in `netns`. Again for the same pod: the same addresses.
     pub async fn setup(&self, pod: &PodRef, netns: &Path) -> Result<Vec<IpAddr>, Error> {
         let bridge = (*self.ready.borrow()).ok_or(Error::NoPodCidr)?;

@@ -1,0 +1,34 @@
+# every chore of the house; `just` lists them
+
+default:
+    @just --list
+
+# build the release binary
+build:
+    cargo build --release -p skiff
+
+# formatting, lints, unit tests, black-box tests, the guestbook: what CI runs
+test *WHAT:
+    ./tests/run {{WHAT}}
+
+# the first user's application, step by step
+demo:
+    ./tests/demo/run
+
+fmt:
+    cargo fmt --all
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# licences and duplicate versions (cargo install cargo-deny)
+deny:
+    cargo deny check licenses bans sources
+
+# all benchmarks, beside upstream's control plane
+bench *ARGS:
+    ./benches/run {{ARGS}}
+
+# the schema of the built-in kinds, from Kubernetes' definitions
+schema:
+    python3 src/api/data/generate.py

@@ -1,0 +1,207 @@
+//! A node: runtime, kubelet, pod network, service proxy and DNS, wired to an API client.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use api::Resource as _;
+use api::k8s_openapi::api::core::v1::Node;
+use async_trait::async_trait;
+use client::{BoxIo, Client, Informer, NodeDialer, Selector};
+use ipnet::IpNet;
+use kubelet::Kubelet;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::flags::Component;
+use crate::paths::Paths;
+
+/// What the flags say about this node.
+#[derive(Clone)]
+pub struct Options {
+    pub paths: Paths,
+    pub node: kubelet::Config,
+    pub cluster_cidrs: Vec<IpNet>,
+    pub service_cidrs: Vec<IpNet>,
+    pub cluster_dns: IpAddr,
+    pub cluster_domain: String,
+    pub disable: Vec<Component>,
+}
+
+/// Opens the embedded runtime; adopts what runs.
+pub async fn runtime(paths: &Paths) -> Result<runtime::Embedded> {
+    let mut config = runtime::Config::new(paths.runtime(), &paths.run, std::env::current_exe().context("own executable")?);
+    config.cgroup_root = paths.cgroup_root.clone();
+    runtime::Embedded::open(config).await.context("container runtime")
+}
+
+/// The running node.
+pub struct Agent {
+    kubelet: Arc<Kubelet>,
+    network: PodNetwork,
+    options: Options,
+    client: Arc<dyn Client>,
+}
+
+impl Agent {
+    pub async fn new(options: Options, client: Arc<dyn Client>) -> Result<Agent> {
+        let runtime = Arc::new(runtime(&options.paths).await?);
+        let archives = options.paths.image_archives();
+        let images = runtime.images().clone();
+        // a node is useful before its archives are in: pods that need them wait in their back-off
+        tokio::task::spawn_blocking(move || images.import_directory(&archives));
+        let network = PodNetwork(network::PodNetwork::new(network_config(&options)).context("pod network")?);
+        let kubelet = Kubelet::new(options.node.clone(), client.clone(), runtime, Arc::new(network.clone()));
+        Ok(Agent { kubelet: Arc::new(kubelet), network, options, client })
+    }
+
+    /// How the server in the same process reaches this node.
+    pub fn dialer(&self) -> Arc<dyn NodeDialer> {
+        Arc::new(Local { name: self.options.node.node_name.clone(), kubelet: self.kubelet.clone() })
+    }
+
+    /// Runs until `stop`; containers, rules and interfaces stay.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        let (kubelet, stopped) = (self.kubelet.clone(), stop.clone());
+        tasks.spawn(async move { kubelet.run(stopped).await });
+        tasks.spawn(networking(self.network, self.options, self.client, stop.clone()));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+fn network_config(o: &Options) -> network::Config {
+    network::Config {
+        node_name: o.node.node_name.clone(),
+        state_dir: o.paths.agent().join("network"),
+        bridge: o.paths.bridge.clone(),
+        table: o.paths.table.clone(),
+        cluster_cidrs: o.cluster_cidrs.clone(),
+        service_cidrs: o.service_cidrs.clone(),
+        cluster_dns: Some(o.cluster_dns),
+        cluster_domain: o.cluster_domain.clone(),
+        mtu: 1500,
+    }
+}
+
+/// Pod network, then the proxy and DNS, as soon as the node has its pod CIDR.
+async fn networking(network: PodNetwork, options: Options, client: Arc<dyn Client>, stop: CancellationToken) {
+    let follow = async {
+        let cidrs = pod_cidrs(&options.node.node_name, client.clone(), stop.clone()).await;
+        let mut wait = Duration::from_millis(500);
+        while let Err(error) = network.0.start(&cidrs).await {
+            tracing::error!(%error, "the pod network could not be set up; trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(30));
+        }
+        let config = network_config(&options);
+        let services = network::Services::start(client, stop.clone());
+        let mut tasks = JoinSet::new();
+        if !options.disable.contains(&Component::ServiceProxy) {
+            let proxy = network::proxy::Proxy::new(config.clone(), services.clone(), network.0.host_ports());
+            let stop = stop.clone();
+            tasks.spawn(async move { proxy.run(stop).await });
+        }
+        if !options.disable.contains(&Component::Dns) {
+            let resolv_conf = options.node.resolv_conf.clone();
+            match network::dns::Dns::bind(&config, options.cluster_dns, 53, services, resolv_conf).await {
+                Ok(dns) => drop(tasks.spawn(dns.run(stop.clone()))),
+                Err(error) => tracing::error!(%error, "cluster DNS is off"),
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    };
+    stop.run_until_cancelled(follow).await;
+}
+
+/// Waits until this node has been given its `spec.podCIDRs`.
+async fn pod_cidrs(node: &str, client: Arc<dyn Client>, stop: CancellationToken) -> Vec<IpNet> {
+    let selector = Selector::all(Node::gvr()).fields(format!("metadata.name={node}"));
+    let found = tokio::sync::watch::channel(Vec::new()).0;
+    let mut seen = found.subscribe();
+    let done = stop.child_token();
+    let informer = Informer::start(client, selector, done.clone());
+    informer.on_change(move |change| {
+        let spec = change.new.as_ref().and_then(|o| o.view::<Node>().ok()).and_then(|n| n.spec.as_ref());
+        let cidrs: Vec<IpNet> =
+            spec.and_then(|s| s.pod_cidrs.as_ref()).into_iter().flatten().filter_map(|c| c.parse().ok()).collect();
+        if !cidrs.is_empty() {
+            found.send_replace(cidrs);
+        }
+    });
+    let cidrs = match seen.wait_for(|c| !c.is_empty()).await {
+        Ok(cidrs) => cidrs.clone(),
+        // the informer ended with `stop`, and so does the caller
+        Err(_) => std::future::pending().await,
+    };
+    done.cancel();
+    cidrs
+}
+
+/// `network` behind the kubelet's trait.
+#[derive(Clone)]
+struct PodNetwork(network::PodNetwork);
+
+#[async_trait]
+impl kubelet::PodNetwork for PodNetwork {
+    fn ready(&self) -> bool {
+        self.0.is_ready()
+    }
+    async fn changed(&self) {
+        self.0.changed().await;
+    }
+    async fn setup(&self, pod: &kubelet::PodKey, netns: &Path) -> kubelet::Result<Vec<IpAddr>> {
+        let ports = pod.host_ports.iter().map(|p| network::HostPortRequest {
+            protocol: p.protocol.to_lowercase(),
+            host_port: p.host_port,
+            container_port: p.container_port,
+            host_ip: p.host_ip,
+        });
+        let pod = network::PodRef {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            host_ports: ports.collect(),
+        };
+        self.0.setup(&pod, netns).await.map_err(kubelet::Error::network)
+    }
+    async fn teardown(&self, pod: &kubelet::PodKey) -> kubelet::Result<()> {
+        self.0.teardown(&pod.uid).await.map_err(kubelet::Error::network)
+    }
+}
+
+/// The node of this process: a pipe in memory.
+struct Local {
+    name: String,
+    kubelet: Arc<Kubelet>,
+}
+
+#[async_trait]
+impl NodeDialer for Local {
+    async fn dial(&self, node: &str) -> std::io::Result<BoxIo> {
+        if node != self.name {
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, format!("no connection to node {node}")));
+        }
+        let (ours, theirs) = tokio::io::duplex(256 << 10);
+        let kubelet = self.kubelet.clone();
+        tokio::spawn(async move { kubelet.serve(theirs).await });
+        Ok(Box::new(ours))
+    }
+}
+
+/// Volumes that pods left mounted: for `skiff killall`.
+pub fn unmount_below(dir: &Path) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("mounts")?;
+    let mut below: Vec<&str> =
+        mounts.lines().filter_map(|l| l.split(' ').nth(1)).filter(|m| Path::new(m).starts_with(dir)).collect();
+    // the innermost first
+    below.sort_by_key(|m| std::cmp::Reverse(m.len()));
+    for mount in below {
+        if let Err(error) = nix::mount::umount2(mount, nix::mount::MntFlags::MNT_DETACH) {
+            tracing::warn!(mount, %error, "cannot unmount");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The commands, from flags to what is printed.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use runtime::Runtime as _;
+
+use crate::flags::{DataDir, ImageCommand, ServerFlags};
+use crate::paths::Paths;
+
+/// One line on stderr, with the causes.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("skiff: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn need_root(what: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("{what} needs root");
+    }
+    Ok(())
+}
+
+pub fn server(flags: ServerFlags) -> Result<()> {
+    if !flags.disable_agent {
+        need_root("a node (without --disable-agent)")?;
+    }
+    crate::logging::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get()).min(8))
+        .max_blocking_threads(32)
+        .thread_keep_alive(std::time::Duration::from_secs(5))
+        .enable_all()
+        .build()
+        .context("runtime")?;
+    let result = runtime.block_on(crate::server::run(flags));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
+}
+
+pub fn token(flags: &DataDir) -> Result<()> {
+    let path = Paths::of(&flags.data_dir).server().join("token");
+    let token = std::fs::read_to_string(&path).with_context(|| format!("{}: no server has run here", path.display()))?;
+    println!("{}", token.trim());
+    Ok(())
+}
+
+pub fn killall(flags: &DataDir) -> Result<()> {
+    need_root("killall")?;
+    let paths = Paths::of(&flags.data_dir);
+    runtime::killall(&paths.runtime(), &paths.run, &paths.cgroup_root)?;
+    crate::agent::unmount_below(&paths.agent())?;
+    // the pods' address records go with their interfaces
+    let _ = std::fs::remove_dir_all(paths.agent().join("network"));
+    current_thread()?.block_on(network::teardown(&paths.bridge, &paths.table))?;
+    Ok(())
+}
+
+fn current_thread() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")
+}
+
+pub fn image(command: ImageCommand) -> Result<()> {
+    need_root("skiff image")?;
+    match command {
+        ImageCommand::Import { data, archives } => {
+            let store = images(&data.data_dir)?;
+            for archive in archives {
+                for image in store.import(&archive)? {
+                    println!("{}", image.tags.first().unwrap_or(&image.id));
+                }
+            }
+        }
+        ImageCommand::Ls { data } => list(&images(&data.data_dir)?.list()?),
+        ImageCommand::Rm { data, images: names } => {
+            let store = images(&data.data_dir)?;
+            let in_use = runtime::layers_in_use(&Paths::of(&data.data_dir).runtime())?;
+            for name in names {
+                if store.find(&name)?.is_none() {
+                    bail!("image {name:?} is not here");
+                }
+                store.remove(&name, &in_use)?;
+                println!("{name}");
+            }
+        }
+        ImageCommand::Pull { data, images: names } => {
+            let paths = Paths::of(&data.data_dir);
+            current_thread()?.block_on(async {
+                let runtime = crate::agent::runtime(&paths).await?;
+                for name in names {
+                    println!("{}", runtime.pull_image(&name, None).await?);
+                }
+                anyhow::Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn images(data_dir: &Path) -> Result<Arc<runtime::image::Store>> {
+    let root = Paths::of(data_dir).runtime().join("images");
+    Ok(Arc::new(runtime::image::Store::open(&root, false).with_context(|| root.display().to_string())?))
+}
+
+/// As `crictl images`: a line a tag.
+fn list(images: &[runtime::Image]) {
+    let mut rows = vec![["IMAGE".to_owned(), "TAG".into(), "IMAGE ID".into(), "SIZE".into()]];
+    for image in images {
+        let id: String = image.id.trim_start_matches("sha256:").chars().take(13).collect();
+        let size = format!("{:.1}MB", image.size_bytes as f64 / 1e6);
+        for tag in &image.tags {
+            let (name, tag) = tag.rsplit_once(':').unwrap_or((tag, "<none>"));
+            rows.push([name.into(), tag.into(), id.clone(), size.clone()]);
+        }
+        if image.tags.is_empty() {
+            rows.push(["<none>".into(), "<none>".into(), id, size]);
+        }
+    }
+    let width: Vec<usize> = (0..4).map(|c| rows.iter().map(|r| r[c].len()).max().unwrap_or(0)).collect();
+    for r in rows {
+        let line = format!("{:w0$}   {:w1$}   {:w2$}   {}", r[0], r[1], r[2], r[3], w0 = width[0], w1 = width[1], w2 = width[2]);
+        println!("{}", line.trim_end());
+    }
+}

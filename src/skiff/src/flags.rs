@@ -1,0 +1,153 @@
+//! The command line. Names follow k3s; every flag is also an environment variable `SKIFF_*` and a key of the config file.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+#[derive(Parser)]
+#[command(name = "skiff", version, about = "Kubernetes in one small binary", max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a whole cluster on this machine: control plane and node
+    Server(Box<ServerFlags>),
+    /// Images on this node
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Print the token with which agents join
+    Token(DataDir),
+    /// Remove all containers, mounts, interfaces and rules that skiff left on this machine
+    Killall(DataDir),
+    /// kubectl, built in
+    #[command(disable_help_flag = true)]
+    Ctl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Print the completion script for a shell
+    Completion { shell: clap_complete::Shell },
+}
+
+#[derive(Args, Clone)]
+pub struct DataDir {
+    /// Where all state lies
+    #[arg(short, long, env = "SKIFF_DATA_DIR", default_value = "/var/lib/skiff")]
+    pub data_dir: PathBuf,
+}
+
+/// Parts of the server that can be left out.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    Scheduler,
+    Controllers,
+    /// The service proxy
+    ServiceProxy,
+    /// Cluster DNS
+    Dns,
+}
+
+#[derive(Args, Clone)]
+pub struct ServerFlags {
+    /// A YAML file with flags as keys
+    #[arg(short, long, env = "SKIFF_CONFIG", default_value = "/etc/skiff/config.yaml")]
+    pub config: PathBuf,
+    #[command(flatten)]
+    pub data: DataDir,
+    /// The address that the API listens on
+    #[arg(long, env = "SKIFF_BIND_ADDRESS", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// The port that the API listens on; 0 takes a free one
+    #[arg(long, env = "SKIFF_HTTPS_LISTEN_PORT", default_value_t = 6443)]
+    pub https_listen_port: u16,
+    /// The name of this node [default: the host name]
+    #[arg(long, env = "SKIFF_NODE_NAME")]
+    pub node_name: Option<String>,
+    /// The address of this node [default: that of the default route]
+    #[arg(short = 'i', long, env = "SKIFF_NODE_IP", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
+    /// Labels of this node: key=value
+    #[arg(long, env = "SKIFF_NODE_LABEL", value_delimiter = ',')]
+    pub node_label: Vec<String>,
+    /// Taints of this node: key=value:Effect
+    #[arg(long, env = "SKIFF_NODE_TAINT", value_delimiter = ',')]
+    pub node_taint: Vec<String>,
+    /// The secret with which agents join [default: made at the first start]
+    #[arg(short, long, env = "SKIFF_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// More names and addresses for the server's certificate
+    #[arg(long, env = "SKIFF_TLS_SAN", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+    /// Where the admin's kubeconfig is written
+    #[arg(short = 'o', long, env = "SKIFF_WRITE_KUBECONFIG", default_value = "/etc/skiff/skiff.yaml")]
+    pub write_kubeconfig: PathBuf,
+    /// Its mode, octal
+    #[arg(long, env = "SKIFF_WRITE_KUBECONFIG_MODE", default_value = "0600", value_parser = mode)]
+    pub write_kubeconfig_mode: u32,
+    /// The network of all pods
+    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_delimiter = ',')]
+    pub cluster_cidr: Vec<IpNet>,
+    /// The network of all services
+    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_delimiter = ',')]
+    pub service_cidr: Vec<IpNet>,
+    /// The address of cluster DNS; inside the service network
+    #[arg(long, env = "SKIFF_CLUSTER_DNS", default_value = "10.43.0.10")]
+    pub cluster_dns: IpAddr,
+    /// The domain of cluster DNS
+    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// The ports of NodePort services: from-to
+    #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range)]
+    pub service_node_port_range: (u16, u16),
+    /// Only the control plane: no node on this machine
+    #[arg(long, env = "SKIFF_DISABLE_AGENT")]
+    pub disable_agent: bool,
+    /// Parts to leave out
+    #[arg(long, env = "SKIFF_DISABLE", value_delimiter = ',')]
+    pub disable: Vec<Component>,
+}
+
+#[derive(Subcommand)]
+pub enum ImageCommand {
+    /// Import images from archives (docker save or OCI layout; plain, gzip or zstd)
+    Import {
+        #[command(flatten)]
+        data: DataDir,
+        #[arg(required = true)]
+        archives: Vec<PathBuf>,
+    },
+    /// List images
+    #[command(alias = "list")]
+    Ls {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Remove images
+    Rm {
+        #[command(flatten)]
+        data: DataDir,
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Pull images from their registries
+    Pull {
+        #[command(flatten)]
+        data: DataDir,
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o777).ok_or_else(|| "expected an octal mode like 0600".into())
+}
+
+fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text.split_once('-').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+    parsed.filter(|(a, b): &(u16, u16)| *a > 0 && a <= b).ok_or_else(|| "expected FROM-TO, like 30000-32767".into())
+}
