@@ -15,6 +15,7 @@ mod deployment;
 mod endpoints;
 mod error;
 mod expectations;
+mod gc;
 mod namespace;
 mod pods;
 mod replicas;
@@ -38,6 +39,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(service_account::run(ctx.clone(), stop.clone()));
     all.spawn(namespace::run(ctx.clone(), stop.clone()));
     all.spawn(endpoints::run(ctx.clone(), stop.clone()));
+    all.spawn(gc::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));

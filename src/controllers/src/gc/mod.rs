@@ -1,0 +1,339 @@
+//! Garbage collection: what has lost its owners goes, whatever its kind. Upstream's `pkg/controller/garbagecollector`.
+//!
+//! ```text
+//!   informers of every kind ──► Graph (dependents by owner uid) ──► queue ──► delete? : owners live? cached, else asked
+//!                                                                        └──► orphan : take the owner off its dependents
+//! ```
+//! An owner counts as absent only when the API says so: a cache may lag behind.
+
+mod graph;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use api::{Gvr, Object, OwnerReference};
+use client::{
+    Change, Controller, DeleteOptions, Informer, Patch, Precondition, Propagation, Requeue, Target, WorkQueue,
+    WriteOptions,
+};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Context, Error};
+use graph::{Graph, Id};
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Task {
+    /// Delete it if its owners are gone; or, if it is being deleted in the foreground, see whether it may go.
+    Delete(Id),
+    /// It is being deleted, and its dependents are to stay.
+    Orphan(Id),
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Delete(id) | Task::Orphan(id) => id.fmt(f),
+        }
+    }
+}
+
+struct Kind {
+    resource: Gvr,
+    informer: Informer,
+    namespaced: bool,
+}
+
+struct Collector {
+    ctx: Context,
+    kinds: Vec<Kind>,
+    /// By group and kind, as owner references name them.
+    by_kind: HashMap<(String, String), u16>,
+    graph: Mutex<Graph>,
+    queue: WorkQueue<Task>,
+}
+
+/// Runs until `stop`.
+pub async fn run(ctx: Context, stop: CancellationToken) {
+    let (mut kinds, mut by_kind) = (Vec::new(), HashMap::new());
+    for (resource, kind) in ctx.config.deletable(false) {
+        // events are many and own nothing
+        if resource.resource == "events" {
+            continue;
+        }
+        let namespaced = ctx.config.registry.resource(&resource.group, &resource.version, &resource.resource);
+        let namespaced = namespaced.is_some_and(|k| k.namespaced());
+        by_kind.insert((resource.group.clone(), kind), kinds.len() as u16);
+        kinds.push(Kind { informer: ctx.informers.get(resource.clone()), resource, namespaced });
+    }
+    let queue = WorkQueue::new();
+    let this = Arc::new(Collector { ctx, kinds, by_kind, graph: Mutex::default(), queue: queue.clone() });
+    for (i, kind) in this.kinds.iter().enumerate() {
+        let me = Arc::downgrade(&this);
+        kind.informer.on_change(move |c| {
+            if let Some(me) = me.upgrade() {
+                me.changed(i as u16, c);
+            }
+        });
+    }
+    for kind in &this.kinds {
+        kind.informer.synced().await;
+    }
+    let controller = Controller { name: "garbage-collector", workers: 8, queue };
+    controller
+        .run(stop, move |task| {
+            let this = this.clone();
+            async move {
+                match task {
+                    Task::Delete(id) => this.attempt_to_delete(&id).await,
+                    Task::Orphan(id) => this.orphan(&id).await,
+                }
+            }
+        })
+        .await;
+}
+
+fn has_finalizer(o: &Object, name: &str) -> bool {
+    o.meta().finalizers.iter().any(|f| &**f == name)
+}
+
+/// Being deleted in the foreground: `deletingDependents`.
+fn waits_for_dependents(o: &Object) -> bool {
+    o.meta().is_deleting() && has_finalizer(o, FOREGROUND)
+}
+
+impl Collector {
+    fn changed(&self, kind: u16, change: &Change) {
+        // another object of the same name: the old one is gone
+        if let (Some(old), Some(new)) = (&change.old, &change.new)
+            && old.uid() != new.uid()
+        {
+            self.changed(kind, &Change { old: Some(old.clone()), new: None });
+            return self.changed(kind, &Change { old: None, new: Some(new.clone()) });
+        }
+        let object = change.object();
+        let (old, new) = (change.old.as_ref().map(|o| o.meta()), change.new.as_ref().map(|o| o.meta()));
+        if old.is_some_and(|o| {
+            new.is_some_and(|n| {
+                o.owner_references == n.owner_references
+                    && o.finalizers == n.finalizers
+                    && o.is_deleting() == n.is_deleting()
+            })
+        }) {
+            return;
+        }
+        let id = Id::new(kind, object);
+        let mut graph = self.graph.lock();
+        graph.change(&id, old, new);
+        // an owner that waits for its dependents may be able to go now
+        for reference in old.into_iter().flat_map(|o| &o.owner_references) {
+            if let Some((owner, owner_kind)) = self.cached_owner(reference, object.namespace())
+                && waits_for_dependents(&owner)
+            {
+                self.queue.add(Task::Delete(Id::new(owner_kind, &owner)));
+            }
+        }
+        let Some(new) = &change.new else {
+            for dependent in graph.dependents(object.uid()) {
+                self.queue.add(Task::Delete((*dependent).clone()));
+            }
+            return;
+        };
+        if new.meta().is_deleting() {
+            if has_finalizer(new, ORPHAN) {
+                self.queue.add(Task::Orphan(id));
+            } else if has_finalizer(new, FOREGROUND) {
+                self.queue.add(Task::Delete(id));
+            }
+        } else if new.meta().owner_references.iter().any(|r| self.needs_look(r, new.namespace())) {
+            self.queue.add(Task::Delete(id));
+        }
+    }
+
+    /// The owner may be absent, or waits for its dependents.
+    fn needs_look(&self, reference: &OwnerReference, namespace: &str) -> bool {
+        match self.cached_owner(reference, namespace) {
+            Some((owner, _)) => waits_for_dependents(&owner),
+            None => self.kind_of(reference).is_some(),
+        }
+    }
+
+    fn kind_of(&self, reference: &OwnerReference) -> Option<u16> {
+        let group = reference.api_version.split_once('/').map_or("", |(g, _)| g);
+        self.by_kind.get(&(group.to_owned(), reference.kind.to_string())).copied()
+    }
+
+    fn target_of(&self, kind: u16, namespace: &str, name: &str) -> Target {
+        let kind = &self.kinds[usize::from(kind)];
+        Target::one(kind.resource.clone(), if kind.namespaced { namespace } else { "" }, name)
+    }
+
+    fn cached_owner(&self, reference: &OwnerReference, namespace: &str) -> Option<(Arc<Object>, u16)> {
+        let index = self.kind_of(reference)?;
+        let kind = &self.kinds[usize::from(index)];
+        let owner = kind.informer.get(if kind.namespaced { namespace } else { "" }, &reference.name)?;
+        (*owner.uid() == *reference.uid).then_some((owner, index))
+    }
+
+    /// The owner if it is there, `None` if it is absent for certain. Owners of unknown kinds count as there.
+    async fn owner(&self, reference: &OwnerReference, namespace: &str) -> Result<Option<OwnerState>, Error> {
+        if let Some((owner, _)) = self.cached_owner(reference, namespace) {
+            return Ok(Some(OwnerState::of(&owner)));
+        }
+        let Some(kind) = self.kind_of(reference) else { return Ok(Some(OwnerState::Solid)) };
+        match self.ctx.client.get(&self.target_of(kind, namespace, &reference.name)).await {
+            Ok(owner) => Ok((*owner.uid() == *reference.uid).then(|| OwnerState::of(&owner))),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    async fn attempt_to_delete(&self, id: &Id) -> Result<Requeue, Error> {
+        let target = self.target_of(id.kind, &id.namespace, &id.name);
+        let object = match self.ctx.client.get(&target).await {
+            Ok(object) if object.uid() == &*id.uid => object,
+            Ok(_) => return Ok(None),
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        if waits_for_dependents(&object) {
+            return self.foreground(&target, &object).await.map(|()| None);
+        }
+        if object.meta().is_deleting() || object.meta().owner_references.is_empty() {
+            return Ok(None);
+        }
+        let (mut solid, mut waiting, mut drop_uids) = (0, 0, Vec::new());
+        for reference in &object.meta().owner_references {
+            match self.owner(reference, object.namespace()).await? {
+                Some(OwnerState::Solid) => solid += 1,
+                Some(OwnerState::Waiting) => {
+                    waiting += 1;
+                    drop_uids.push(reference.uid.clone());
+                }
+                None => drop_uids.push(reference.uid.clone()),
+            }
+        }
+        if drop_uids.is_empty() {
+            return Ok(None);
+        }
+        if solid > 0 {
+            self.take_owners_off(&target, &object, &drop_uids).await?;
+            return Ok(None);
+        }
+        let dependents = self.graph.lock().dependents(&id.uid);
+        let propagation = if waiting > 0 && !dependents.is_empty() {
+            self.unblock_cycle(&object, &dependents).await?;
+            Propagation::Foreground
+        } else if has_finalizer(&object, ORPHAN) {
+            Propagation::Orphan
+        } else if has_finalizer(&object, FOREGROUND) {
+            Propagation::Foreground
+        } else {
+            Propagation::Background
+        };
+        // unless somebody gave it a new owner meanwhile
+        let precondition = Precondition { uid: Some(id.uid.to_string()), revision: Some(object.revision()) };
+        let options = DeleteOptions { propagation: Some(propagation), precondition, ..Default::default() };
+        match self.ctx.client.delete(&target, &options).await {
+            Err(e) if !e.is_not_found() => Err(e.into()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Two objects that own each other would wait for ever: a dependent that waits itself no longer blocks.
+    async fn unblock_cycle(&self, object: &Object, dependents: &[Arc<Id>]) -> Result<(), Error> {
+        for dependent in dependents {
+            let Some(d) = self.cached(dependent).filter(|d| waits_for_dependents(d)) else { continue };
+            let mut tree = d.tree();
+            for owner in tree["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+                if owner["uid"] == object.uid() {
+                    owner["blockOwnerDeletion"] = json!(false);
+                }
+            }
+            let owners = tree["metadata"]["ownerReferences"].take();
+            let target = self.target_of(dependent.kind, &dependent.namespace, &dependent.name);
+            self.patch_metadata(&target, &d, json!({"ownerReferences": owners})).await?;
+        }
+        Ok(())
+    }
+
+    fn cached(&self, id: &Id) -> Option<Arc<Object>> {
+        let kind = &self.kinds[usize::from(id.kind)];
+        kind.informer.get(&id.namespace, &id.name).filter(|o| o.uid() == &*id.uid)
+    }
+
+    /// It goes when no dependent blocks it any more: `processDeletingDependentsItem`.
+    async fn foreground(&self, target: &Target, object: &Object) -> Result<(), Error> {
+        let dependents = self.graph.lock().dependents(object.uid());
+        let blocks = |d: &&Arc<Id>| {
+            self.cached(d).is_some_and(|d| {
+                d.meta()
+                    .owner_references
+                    .iter()
+                    .any(|r| *r.uid == *object.uid() && r.block_owner_deletion == Some(true))
+            })
+        };
+        let blocking: Vec<_> = dependents.iter().filter(blocks).collect();
+        if blocking.is_empty() {
+            return self.remove_finalizer(target, object, FOREGROUND).await;
+        }
+        for dependent in dependents.iter().filter(|d| self.cached(d).is_some_and(|o| !o.meta().is_deleting())) {
+            self.queue.add(Task::Delete((**dependent).clone()));
+        }
+        Ok(())
+    }
+
+    async fn orphan(&self, id: &Id) -> Result<Requeue, Error> {
+        let target = self.target_of(id.kind, &id.namespace, &id.name);
+        let Some(object) = self.cached(id).filter(|o| has_finalizer(o, ORPHAN)) else { return Ok(None) };
+        let dependents = self.graph.lock().dependents(&id.uid);
+        for dependent in dependents {
+            if let Some(d) = self.cached(&dependent) {
+                let target = self.target_of(dependent.kind, &dependent.namespace, &dependent.name);
+                self.take_owners_off(&target, &d, std::slice::from_ref(&id.uid)).await?;
+            }
+        }
+        self.remove_finalizer(&target, &object, ORPHAN).await?;
+        Ok(None)
+    }
+
+    async fn take_owners_off(&self, target: &Target, object: &Object, uids: &[Box<str>]) -> Result<(), Error> {
+        let mut owners = object.tree()["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        owners.retain(|o| !uids.iter().any(|u| o["uid"] == **u));
+        self.patch_metadata(target, object, json!({"ownerReferences": owners})).await
+    }
+
+    async fn remove_finalizer(&self, target: &Target, object: &Object, name: &str) -> Result<(), Error> {
+        let rest: Vec<_> = object.meta().finalizers.iter().filter(|f| &***f != name).collect();
+        self.patch_metadata(target, object, json!({"finalizers": rest})).await
+    }
+
+    async fn patch_metadata(&self, target: &Target, object: &Object, mut metadata: api::Value) -> Result<(), Error> {
+        metadata["resourceVersion"] = json!(object.revision().to_string());
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        match self.ctx.client.patch(target, patch, &WriteOptions::default()).await {
+            Err(e) if !e.is_not_found() => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+enum OwnerState {
+    Solid,
+    /// Being deleted in the foreground.
+    Waiting,
+}
+
+impl OwnerState {
+    fn of(owner: &Object) -> OwnerState {
+        if waits_for_dependents(owner) { OwnerState::Waiting } else { OwnerState::Solid }
+    }
+}
+
+#[cfg(test)]
+mod tests;
