@@ -19,6 +19,7 @@
 //! | [`convert`] | versions of a kind, through the storage version; deprecation warnings |
 //! | [`kinds`] | the built-in kinds: defaults, validation, table columns |
 //! | [`patch`] | JSON, merge and strategic merge patch |
+//! | [`apply`] | server-side apply: field ownership, conflicts |
 //! | [`labels`], [`fields`] | label and field selectors |
 //! | [`names`] | the syntax of names, labels, keys, ports |
 //! | [`quantity`] | amounts of resources |
@@ -27,6 +28,7 @@
 //!
 //! `data/` holds what `data/generate.py` makes from Kubernetes' own definitions.
 
+pub mod apply;
 pub mod convert;
 pub mod decode;
 pub mod field;
