@@ -242,3 +242,18 @@ pub fn register(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` answers `as_raw_fd` with the same open descriptor for as long as it lives.
     Ok(unsafe { tokio::io::unix::AsyncFd::register(fd) }?)
 }
+
+/// Gives back the resident pages of program text, which the kernel maps generously and an idle process does not need.
+/// They come back from the page cache as they are run.
+pub fn drop_text() -> io::Result<()> {
+    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+        let mut parts = line.split_whitespace();
+        let (Some(range), Some("r-xp"), Some(path)) = (parts.next(), parts.next(), parts.nth(3)) else { continue };
+        let Some((start, end)) = range.split_once('-').filter(|_| path.starts_with('/')) else { continue };
+        let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { continue };
+        // SAFETY: an executable mapping of a file that is not writable: its pages are those of the file, there is
+        // nothing in them to lose.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+    Ok(())
+}

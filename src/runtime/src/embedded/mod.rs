@@ -121,7 +121,7 @@ impl Embedded {
     }
 
     /// The image store, for imports.
-    pub fn images(&self) -> &Arc<Store> {
+    pub fn store(&self) -> &Arc<Store> {
         &self.0.images
     }
 

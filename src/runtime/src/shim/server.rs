@@ -34,6 +34,8 @@ pub struct Server {
     /// Children that ended before their runner could say whose they are.
     strays: Vec<(i32, i32)>,
     next: u64,
+    /// Work was begun since the last time that there was none.
+    busy: bool,
     done: bool,
 }
 
@@ -91,6 +93,7 @@ impl Server {
             execs: Vec::new(),
             strays: Vec::new(),
             next: 0,
+            busy: true,
             done: false,
         }
     }
@@ -276,6 +279,7 @@ impl Server {
         let state = State { container: name.clone(), ..Default::default() };
         let container = Container { start, state, outputs, stdin, log, attached: Vec::new() };
         self.containers.insert(name.clone(), container);
+        self.busy = true;
         self.runners.push(Runner { answer, text: Vec::new(), connection: id, seq, job: Job::Start(name), console });
         Ok(None)
     }
@@ -326,6 +330,7 @@ impl Server {
         }
         let request = exec.clone();
         let answer = fork(move || runner::exec(&start, &request, stdio))?;
+        self.busy = true;
         self.runners.push(Runner { answer, text: Vec::new(), connection: id, seq, job: Job::Exec, console });
         Ok(())
     }
@@ -404,8 +409,11 @@ impl Server {
                 Job::Exec => self.execed(&runner, result, master),
             }
         }
-        if self.runners.is_empty() {
+        if self.runners.is_empty() && self.busy {
+            self.busy = false;
             self.strays = Vec::new();
+            // only a matter of size
+            let _ = sys::drop_text();
         }
     }
 

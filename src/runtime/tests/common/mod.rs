@@ -46,7 +46,7 @@ impl Host {
         let embedded = self.open().await;
         let archive = self.path("busybox.tar");
         std::fs::write(&archive, image(IMAGE)).unwrap();
-        embedded.images().import(&archive).unwrap();
+        embedded.store().import(&archive).unwrap();
         embedded
     }
 
