@@ -151,3 +151,4 @@ skiff runs. Try:
     skiff ctl expose deployment web --port=80 --type=NodePort
     skiff ctl get all
 The admin's kubeconfig is $kubeconfig (root only). To remove everything: sudo ./install.sh --uninstall
+E
