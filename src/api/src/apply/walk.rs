@@ -270,7 +270,8 @@ pub(super) fn prune(v: &mut Value, last: &Set, keep: &Set) {
                 }
             }
             (Some(("v:", value)), Value::Array(list)) => {
-                list.retain_mut(|item| item.to_string() != value || rest(item));
+                let value: Value = serde_json::from_str(value).unwrap_or_default();
+                list.retain_mut(|item| *item != value || rest(item));
             }
             (Some(("k:", keys)), Value::Array(list)) => {
                 let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
