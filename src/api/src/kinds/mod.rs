@@ -62,6 +62,7 @@ pub fn registry() -> Registry {
 mod tests {
     use super::*;
     use crate::Scope;
+    use serde_json::json;
 
     #[test]
     fn kinds_are_found_under_every_version_they_are_served_in() {
@@ -85,5 +86,50 @@ mod tests {
         assert_eq!(event.schema_of("events.k8s.io", "v1"), "io.k8s.api.events.v1.Event");
         let deployment = r.resource("apps", "v1", "deployments").expect("deployments");
         assert_eq!(deployment.schema_of("extensions", "v1beta1"), deployment.schema);
+    }
+
+    /// Trees that fit no schema do not reach strategies; should one, it must not bring the server down.
+    #[test]
+    fn nothing_panics_on_odd_trees_and_every_row_fits_its_columns() {
+        let odd = [
+            json!({}),
+            json!({"metadata": null, "spec": null, "status": null}),
+            json!({"metadata": [], "spec": 5, "status": "x", "data": [1], "subsets": {}, "webhooks": 3, "rules": {"a": 1}}),
+            json!({"metadata": {"name": "a", "uid": "u", "labels": 3, "annotations": []}, "spec": {}, "status": {}, "data": {"a": 1}}),
+            json!({"metadata": {"name": 5}, "spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [null, 5, {}],
+                "initContainers": {}, "volumes": [5, {"secret": 1}]}}, "selector": "x", "containers": [[]], "ports": [1, {}],
+                "strategy": 1, "updateStrategy": [], "volumeClaimTemplates": [1], "limits": [1, {"type": "Container", "max": 3}]},
+                "status": {"conditions": [1], "containerStatuses": [1, {"state": 5}]}}),
+        ];
+        for kind in registry().kinds() {
+            let s = &kind.strategy;
+            for tree in &odd {
+                let mut new = tree.clone();
+                s.default(&mut new);
+                let again = {
+                    let mut v = new.clone();
+                    s.default(&mut v);
+                    v
+                };
+                assert_eq!(new, again, "{}: defaulting is idempotent", kind.kind);
+                s.prepare_create(&mut new);
+                s.validate(&new);
+                validate_metadata(kind, &new);
+                for old in &odd {
+                    let mut updated = new.clone();
+                    s.prepare_update(&mut updated, old);
+                    s.validate_update(&updated, old);
+                    validate_metadata_update(kind, &updated, old);
+                    s.prepare_status_update(&mut updated, old);
+                    s.validate_status_update(&updated, old);
+                }
+                s.scale(&new);
+                s.grace_period_seconds(&new, None);
+                for field in s.selectable_fields() {
+                    s.select_field(&new, field);
+                }
+                assert_eq!(s.cells(&new, 0).len(), s.columns().len(), "{}", kind.kind);
+            }
+        }
     }
 }

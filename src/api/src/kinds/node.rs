@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::def::cluster;
 use super::metadata::labels;
-use super::resources::normalize_list;
+use super::resources::round_list;
 use super::table::name;
 use super::tree::{child, entries, text};
 use crate::field::{self, Path};
@@ -20,7 +20,7 @@ struct RuntimeClass;
 impl Strategy for RuntimeClass {
     fn default(&self, class: &mut Value) {
         if let Some(overhead) = child(class, "overhead") {
-            normalize_list(overhead, "podFixed");
+            round_list(overhead, "podFixed");
         }
     }
     fn has_status(&self) -> bool {

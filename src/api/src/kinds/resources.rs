@@ -6,32 +6,17 @@ use super::tree::{child, entries};
 use crate::field::{Error, Path};
 use crate::quantity::{self, Quantity};
 
-/// What decoding and `SetDefaults_ResourceList` make of one: canonical texts, rounded up to thousandths. What is no
-/// quantity stays for validation.
-pub(crate) fn normalize_list(v: &mut Value, key: &str) {
-    let Some(list) = child(v, key) else { return };
-    for amount in list.as_object_mut().into_iter().flat_map(|o| o.values_mut()) {
-        normalize(amount);
-    }
-    quantity::round_resource_list(list);
-}
-
-/// One amount, as a client gets it back.
-pub(crate) fn normalize(amount: &mut Value) {
-    let canonical = match &*amount {
-        Value::String(s) => quantity::canonical(s).ok().filter(|c| c != s),
-        Value::Number(_) => Quantity::from_tree(amount).ok().map(|q| q.to_string()),
-        _ => None,
-    };
-    if let Some(c) = canonical {
-        *amount = Value::String(c);
+/// `SetDefaults_ResourceList`: amounts are rounded up to thousandths. Decoding has made their texts canonical.
+pub(crate) fn round_list(v: &mut Value, key: &str) {
+    if let Some(list) = child(v, key) {
+        quantity::round_resource_list(list);
     }
 }
 
 /// `requests` and `limits` of a `ResourceRequirements`.
-pub(crate) fn normalize_requirements(v: &mut Value) {
-    normalize_list(v, "requests");
-    normalize_list(v, "limits");
+pub(crate) fn round_requirements(v: &mut Value) {
+    round_list(v, "requests");
+    round_list(v, "limits");
 }
 
 /// Requests that are not given are the limits.

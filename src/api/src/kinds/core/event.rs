@@ -23,19 +23,19 @@ impl Strategy for Event {
         let mut errors = Vec::new();
         let involved = Path::root("involvedObject");
         let (about, own) = (text(&event["involvedObject"], "namespace"), text(&event["metadata"], "namespace"));
+        let new_style = has(event, "eventTime");
         // events about cluster-scoped objects live in `default`
-        if about.is_empty() {
-            if own != "default" && own != "kube-system" {
-                let path = involved.child("namespace");
-                errors.push(field::Error::invalid(&path, about, "does not match event.namespace"));
-            }
-        } else if about != own {
+        let fits = match about {
+            "" => own == "default" || new_style && own == "kube-system",
+            _ => new_style || about == own,
+        };
+        if !fits {
             errors.push(field::Error::invalid(&involved.child("namespace"), about, "does not match event.namespace"));
         }
         let wrong = names::dns_label(own, false);
         errors.extend(wrong.iter().map(|e| field::Error::invalid(&Path::root("namespace"), own, e)));
-        if has(event, "eventTime") {
-            new_style(&mut errors, event);
+        if new_style {
+            validate_new_style(&mut errors, event);
         }
         errors
     }
@@ -137,24 +137,16 @@ fn source(event: &Value) -> String {
 }
 
 /// What events written with `eventTime` must have.
-fn new_style(errors: &mut Vec<field::Error>, event: &Value) {
+fn validate_new_style(errors: &mut Vec<field::Error>, event: &Value) {
     for key in ["reportingComponent", "reportingInstance", "action", "reason"] {
-        let at = if key == "reportingComponent" { "reportingController" } else { key };
-        let (path, value) = (Path::root(at), text(event, key));
+        let (path, value) = (Path::root(key), text(event, key));
         if value.is_empty() {
             errors.push(field::Error::required(&path, ""));
-        } else if at == "reportingController" {
+        } else if key == "reportingComponent" {
             errors.extend(names::qualified_name(value).iter().map(|e| field::Error::invalid(&path, value, e)));
         } else if value.len() > 128 {
             errors.push(field::Error::invalid(&path, "", "can have at most 128 characters"));
         }
-    }
-    if !matches!(text(event, "type"), "Normal" | "Warning") {
-        errors.push(field::Error::invalid(
-            &Path::root("type"),
-            "",
-            format!("has invalid value: {}", text(event, "type")),
-        ));
     }
     if text(event, "message").len() > 1024 {
         errors.push(field::Error::invalid(&Path::root("message"), "", "can have at most 1024 characters"));

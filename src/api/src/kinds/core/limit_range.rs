@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::{fill, normalize_list};
+use crate::kinds::resources::{fill, round_list};
 use crate::kinds::table::{CREATED_AT, created_at, name};
 use crate::kinds::tree::{ensure, entries, items, items_mut, made, text};
 use crate::names;
@@ -25,7 +25,7 @@ impl Strategy for LimitRange {
         let Some(spec) = made(object, "spec") else { return };
         for item in items_mut(spec, "limits") {
             for key in LISTS {
-                normalize_list(item, key);
+                round_list(item, key);
             }
             if text(item, "type") != "Container" {
                 continue;

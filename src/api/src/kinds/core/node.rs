@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::taint;
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::normalize_list;
+use crate::kinds::resources::round_list;
 use crate::kinds::table::{NONE, UNKNOWN, join, name};
 use crate::kinds::tree::{child, entries, flag, has, items, same, text};
 use crate::strategy::{AGE, Column, NAME, age};
@@ -15,8 +15,8 @@ pub(super) struct Node;
 impl Strategy for Node {
     fn default(&self, node: &mut Value) {
         if let Some(status) = child(node, "status") {
-            normalize_list(status, "capacity");
-            normalize_list(status, "allocatable");
+            round_list(status, "capacity");
+            round_list(status, "allocatable");
             if has(status, "capacity") && !has(status, "allocatable") {
                 status["allocatable"] = status["capacity"].clone();
             }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::volume::default_source;
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::normalize_list;
+use crate::kinds::resources::round_list;
 use crate::kinds::table::{UNSET, name};
 use crate::kinds::tree::{entries, has, items, made, or, or_zero, text};
 use crate::strategy::{AGE, Column, NAME, age, set};
@@ -31,7 +31,7 @@ impl Strategy for PersistentVolume {
         if let Some(spec) = made(pv, "spec") {
             or_zero(spec, "persistentVolumeReclaimPolicy", "Retain");
             or(spec, "volumeMode", "Filesystem");
-            normalize_list(spec, "capacity");
+            round_list(spec, "capacity");
             default_source(spec);
         }
         if let Some(status) = made(pv, "status") {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::persistent_volume::{access_modes, shown_modes};
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::{normalize_list, normalize_requirements};
+use crate::kinds::resources::{round_list, round_requirements};
 use crate::kinds::table::{UNSET, name};
 use crate::kinds::tree::{child, has, items, made, or, or_zero, same, text};
 use crate::quantity::Quantity;
@@ -17,7 +17,7 @@ pub(super) struct PersistentVolumeClaim;
 pub(super) fn default_spec(spec: &mut Value) {
     or(spec, "volumeMode", "Filesystem");
     if let Some(resources) = child(spec, "resources") {
-        normalize_requirements(resources);
+        round_requirements(resources);
     }
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn default(claim: &mut Value) {
     }
     if let Some(status) = made(claim, "status") {
         or_zero(status, "phase", "Pending");
-        normalize_list(status, "capacity");
+        round_list(status, "capacity");
     }
 }
 

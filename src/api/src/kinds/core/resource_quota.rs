@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::normalize_list;
+use crate::kinds::resources::round_list;
 use crate::kinds::table::name;
 use crate::kinds::tree::{child, entries, items, same};
 use crate::names;
@@ -26,11 +26,11 @@ const SCOPES: &[&str] = &[
 impl Strategy for ResourceQuota {
     fn default(&self, object: &mut Value) {
         if let Some(spec) = child(object, "spec") {
-            normalize_list(spec, "hard");
+            round_list(spec, "hard");
         }
         if let Some(status) = child(object, "status") {
-            normalize_list(status, "hard");
-            normalize_list(status, "used");
+            round_list(status, "hard");
+            round_list(status, "used");
         }
     }
     fn prepare_create(&self, object: &mut Value) {

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::pod::{pull_policy, reference};
-use crate::kinds::resources::normalize;
-use crate::kinds::tree::{child, has, items_mut, or, or_zero, text};
+use crate::kinds::tree::{child, items_mut, or, or_zero, text};
 
 const DEFAULT_MODE: i64 = 0o644;
 
@@ -31,11 +30,6 @@ pub(super) fn default(volume: &mut Value) {
                 or(token, "expirationSeconds", 3600);
             }
         }
-    }
-    if let Some(empty) = child(volume, "emptyDir")
-        && has(empty, "sizeLimit")
-    {
-        normalize(&mut empty["sizeLimit"]);
     }
     if let Some(spec) =
         child(volume, "ephemeral").and_then(|e| child(e, "volumeClaimTemplate")).and_then(|t| child(t, "spec"))

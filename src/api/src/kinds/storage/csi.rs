@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::normalize;
 use crate::kinds::table::{UNSET, name, or_none};
 use crate::kinds::tree::{flag, has, items, made, or, same, text};
 use crate::strategy::{AGE, Column, NAME, age};
@@ -78,13 +77,6 @@ impl Strategy for CsiNode {
 pub(super) struct CsiStorageCapacity;
 
 impl Strategy for CsiStorageCapacity {
-    fn default(&self, object: &mut Value) {
-        for key in ["capacity", "maximumVolumeSize"] {
-            if has(object, key) {
-                normalize(&mut object[key]);
-            }
-        }
-    }
     fn has_status(&self) -> bool {
         false
     }

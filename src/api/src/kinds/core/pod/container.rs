@@ -83,11 +83,12 @@ fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &
     env::validate(errors, path, c);
     mounts(errors, path, c, spec);
     let sidecar = role == Role::Init && text(c, "restartPolicy") == "Always";
-    let restart = text(c, "restartPolicy");
-    if role == Role::Init && !restart.is_empty() && restart != "Always" {
-        errors.push(Error::not_supported(&path.child("restartPolicy"), restart, &["Always"]));
-    } else if role != Role::Init && !restart.is_empty() && restart == "Always" && role == Role::Ephemeral {
-        errors.push(Error::forbidden(&path.child("restartPolicy"), "may not be set for non-init containers"));
+    let (restart, at) = (text(c, "restartPolicy"), path.child("restartPolicy"));
+    let policies = &["Always", "Never", "OnFailure"];
+    if role == Role::Ephemeral && !restart.is_empty() {
+        errors.push(Error::forbidden(&at, "may not be set for non-init containers"));
+    } else if !restart.is_empty() && !policies.contains(&restart) {
+        errors.push(Error::not_supported(&at, restart, policies));
     }
     if role == Role::Init && !sidecar {
         for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
@@ -239,8 +240,31 @@ fn security_context(errors: &mut Vec<Error>, path: &Path, context: &Value) {
             errors.push(Error::invalid(path, context.clone(), detail));
         }
     }
+    profile(errors, &path.child("seccompProfile"), &context["seccompProfile"]);
+    profile(errors, &path.child("appArmorProfile"), &context["appArmorProfile"]);
     let mount = text(context, "procMount");
     if !mount.is_empty() && !matches!(mount, "Default" | "Unmasked") {
         errors.push(Error::not_supported(&path.child("procMount"), mount, &["Default", "Unmasked"]));
+    }
+}
+
+/// `validateSeccompProfileField` and its like for AppArmor.
+pub(super) fn profile(errors: &mut Vec<Error>, path: &Path, profile: &Value) {
+    if profile.is_null() {
+        return;
+    }
+    let (kind, local) = (text(profile, "type"), path.child("localhostProfile"));
+    let kinds = &["Localhost", "RuntimeDefault", "Unconfined"];
+    match (kind, has(profile, "localhostProfile")) {
+        ("Localhost", false) => errors.push(Error::required(&local, "must be set when type is Localhost")),
+        ("Localhost", true) => {}
+        (_, true) => errors.push(Error::invalid(
+            &local,
+            profile["localhostProfile"].clone(),
+            "can only be set when type is Localhost",
+        )),
+        ("", false) => errors.push(Error::required(&path.child("type"), "type is required when seccompProfile is set")),
+        (kind, false) if !kinds.contains(&kind) => errors.push(Error::not_supported(&path.child("type"), kind, kinds)),
+        _ => {}
     }
 }

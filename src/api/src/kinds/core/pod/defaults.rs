@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::volume;
-use crate::kinds::resources::{normalize, normalize_list, normalize_requirements, requests_from_limits};
-use crate::kinds::tree::{child, flag, has, items_mut, made, number, or, or_zero, text};
+use crate::kinds::resources::{requests_from_limits, round_list, round_requirements};
+use crate::kinds::tree::{child, flag, items_mut, made, number, or, or_zero, text};
 
 const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
@@ -45,9 +45,9 @@ pub(crate) fn pod_spec(spec: &mut Value) {
     or(spec, "terminationGracePeriodSeconds", 30);
     or_zero(spec, "schedulerName", "default-scheduler");
     service_account(spec);
-    normalize_list(spec, "overhead");
+    round_list(spec, "overhead");
     if let Some(resources) = child(spec, "resources") {
-        normalize_requirements(resources);
+        round_requirements(resources);
     }
     for list in CONTAINERS {
         items_mut(spec, list).iter_mut().for_each(container);
@@ -81,7 +81,7 @@ pub(super) fn container(c: &mut Value) {
     or_zero(c, "terminationMessagePolicy", "File");
     or(c, "resources", json!({}));
     if let Some(resources) = child(c, "resources") {
-        normalize_requirements(resources);
+        round_requirements(resources);
     }
     for port in items_mut(c, "ports") {
         or_zero(port, "protocol", "TCP");
@@ -125,9 +125,6 @@ pub(crate) fn reference(from: &mut Value) {
         or_zero(field, "apiVersion", "v1");
     }
     if let Some(resource) = child(from, "resourceFieldRef") {
-        if has(resource, "divisor") {
-            normalize(&mut resource["divisor"]);
-        }
         or_zero(resource, "divisor", "0");
     }
     if let Some(file) = child(from, "fileKeyRef") {
@@ -158,7 +155,7 @@ mod tests {
     #[test]
     fn a_plain_pod_gets_upstreams_defaults() {
         let mut p = json!({"spec": {"containers": [{"name": "a", "image": "nginx", "ports": [{"containerPort": 80}],
-            "resources": {"limits": {"cpu": 1, "memory": "64Mi"}},
+            "resources": {"limits": {"cpu": "1", "memory": "64Mi"}},
             "livenessProbe": {"httpGet": {"port": 80}},
             "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]}],
             "volumes": [{"name": "e"}, {"name": "h", "hostPath": {"path": "/x"}}, {"name": "s", "secret": {"secretName": "y"}},

@@ -95,17 +95,16 @@ fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
             _ => {}
         }
     }
-    let refuse = |detail: &str, value: Value| Error::invalid(path, value, detail);
-    if given.is_empty() {
-        errors.push(refuse(
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
-            from.clone(),
-        ));
+    let detail = if given.is_empty() {
+        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
     } else if !text(env, "value").is_empty() {
-        errors.push(refuse("may not be specified when `value` is not empty", "".into()));
+        "may not be specified when `value` is not empty"
     } else if given.len() > 1 {
-        errors.push(refuse("may not have more than one field specified at a time", from.clone()));
-    }
+        "may not have more than one field specified at a time"
+    } else {
+        return;
+    };
+    errors.push(Error::invalid(path, "", detail));
 }
 
 fn field_ref(errors: &mut Vec<Error>, path: &Path, source: &Value) {

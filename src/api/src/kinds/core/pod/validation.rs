@@ -170,10 +170,34 @@ fn security_context(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
             errors.push(Error::invalid(&groups.index(i), gid, "must be between 0 and 2147483647, inclusive"));
         }
     }
+    container::profile(errors, &path.child("seccompProfile"), &context["seccompProfile"]);
+    container::profile(errors, &path.child("appArmorProfile"), &context["appArmorProfile"]);
+    sysctls(errors, &path.child("sysctls"), items(context, "sysctls"));
     let policy = text(context, "fsGroupChangePolicy");
     if !policy.is_empty() && !matches!(policy, "Always" | "OnRootMismatch") {
         let supported = &["Always", "OnRootMismatch"];
         errors.push(Error::not_supported(&path.child("fsGroupChangePolicy"), policy, supported));
+    }
+}
+
+/// `validateSysctls`
+fn sysctls(errors: &mut Vec<Error>, path: &Path, list: &[Value]) {
+    const REGEX: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    let edge = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let part = |p: &str| {
+        let b = p.as_bytes();
+        edge(b.first()) && edge(b.last()) && b.iter().all(|c| edge(Some(c)) || matches!(c, b'-' | b'_'))
+    };
+    for (i, sysctl) in list.iter().enumerate() {
+        let (name, at) = (text(sysctl, "name"), path.index(i));
+        if name.is_empty() {
+            errors.push(Error::required(&at.child("name"), ""));
+        } else if name.len() > 253 || !name.split(['.', '/']).all(part) {
+            let detail = format!("must have at most 253 characters and match regex {REGEX}");
+            errors.push(Error::invalid(&at.child("name"), name, detail));
+        } else if list[..i].iter().any(|s| text(s, "name").replace('/', ".") == name.replace('/', ".")) {
+            errors.push(Error::duplicate(&at.child("name"), name));
+        }
     }
 }
 
@@ -237,7 +261,11 @@ mod tests {
             ),
             (
                 |s| s["containers"][0]["env"] = json!([{"name": "A", "valueFrom": {}}]),
-                "spec.containers[0].env[0].valueFrom: Invalid value: {}: must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+                "spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+            ),
+            (
+                |s| s["securityContext"] = json!({"sysctls": [{"name": "kernel.shm_rmid_forced"}, {"name": "foo-"}]}),
+                r#"spec.securityContext.sysctls[1].name: Invalid value: "foo-": must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"#,
             ),
             (
                 |s| s["tolerations"] = json!([{"operator": "Equal"}]),
