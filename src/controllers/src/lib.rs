@@ -17,6 +17,8 @@ mod error;
 mod expectations;
 mod gc;
 mod namespace;
+mod node;
+mod pod_gc;
 mod pods;
 mod replicas;
 mod service_account;
@@ -40,6 +42,9 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(namespace::run(ctx.clone(), stop.clone()));
     all.spawn(endpoints::run(ctx.clone(), stop.clone()));
     all.spawn(gc::run(ctx.clone(), stop.clone()));
+    all.spawn(node::run(ctx.clone(), stop.clone()));
+    all.spawn(node::eviction::run(ctx.clone(), stop.clone()));
+    all.spawn(pod_gc::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));
