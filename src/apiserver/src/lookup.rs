@@ -11,6 +11,16 @@ pub trait Lookup: Send + Sync + 'static {
     fn list(&self, resource: &str, namespace: &str) -> Vec<Arc<Object>>;
 }
 
+impl Lookup for store::Store {
+    fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        store::Store::get(self, &store::Key::new(resource, namespace, name))
+    }
+    fn list(&self, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
+        let namespace = (!namespace.is_empty()).then_some(namespace);
+        self.snapshot(resource).range(namespace, None).cloned().collect()
+    }
+}
+
 #[cfg(test)]
 pub mod fake {
     //! A cluster in a map.

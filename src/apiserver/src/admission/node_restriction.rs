@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Object, Status, Value};
+use api::{Status, Value};
 use async_trait::async_trait;
 
 use super::tree::{is_mirror, items, text};
@@ -151,6 +151,8 @@ mod tests {
     use serde_json::json;
 
     use super::super::testing::{attributes, run};
+    use api::Object;
+
     use super::*;
     use crate::User;
     use crate::lookup::fake::Cluster;
