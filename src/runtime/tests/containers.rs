@@ -228,3 +228,14 @@ async fn pods_share_what_they_should() {
     runtime.remove_sandbox(&pod).await.unwrap();
     until("everything is gone", || host.leftovers().is_empty()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_of_many_layers() {
+    let host = Host::new();
+    let runtime = host.open().await;
+    runtime.store().import_stream(std::io::Cursor::new(image_of("many:1", 120))).unwrap();
+    let pod = runtime.run_sandbox(host.sandbox("many")).await.unwrap();
+    let config = runtime::ContainerConfig { image: "many:1".to_owned(), ..container("c", "ls /files | wc -l") };
+    let id = run(&runtime, &pod, config).await;
+    assert_eq!(log(&exited(&runtime, &id).await), "stdout F 119\n");
+}

@@ -337,4 +337,24 @@ mod tests {
         assert_eq!(read(&group.join("cpu.weight")), "39");
         assert_eq!(cgroups.oom_kills("/kubepods/podx/c"), 1);
     }
+
+    /// The real thing, as far as this machine has it: a hybrid host mounts version 2 without controllers.
+    #[test]
+    fn version_2_kills_and_removes() {
+        let mounted = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+        let Some(mount) = mounted.into_iter().find(|m| m.join("cgroup.controllers").exists()) else { return };
+        let cgroups = Cgroups { hierarchies: vec![Hierarchy { mount, v2: true, controllers: Vec::new() }] };
+        let path = format!("/skifftest-{}/pod/c", std::process::id());
+        cgroups.create(&path, &Resources::default(), true).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        cgroups.adopt(&path, pid).unwrap();
+        assert!(cgroups.unified());
+        let top = format!("/skifftest-{}", std::process::id());
+        cgroups.kill(&top);
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        cgroups.remove(&top, Duration::from_secs(5)).unwrap();
+        assert!(!cgroups.hierarchies[0].directory(&top).exists());
+    }
 }

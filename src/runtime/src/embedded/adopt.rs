@@ -66,17 +66,29 @@ impl Inner {
         Ok(())
     }
 
-    /// From a sandbox's shim; `None`: it is gone.
-    pub(super) fn happened(&self, sandbox: &Arc<Sandbox>, event: Option<Event>) {
+    /// From a sandbox's shim; `None`: its connection has ended.
+    pub(super) fn happened(self: &Arc<Self>, sandbox: &Arc<Sandbox>, event: Option<Event>) {
         match event {
             Some(Event::Container(state)) => self.learn(sandbox, state),
             Some(Event::Exited { .. }) => {}
             // taken away first: it was told to go
             None if sandbox.shim.lock().is_some() => {
-                tracing::error!(sandbox = sandbox.id, "the pod's shim died");
-                self.lost(sandbox);
+                let (inner, sandbox) = (self.clone(), sandbox.clone());
+                tokio::spawn(async move { inner.reconnect(&sandbox).await });
             }
             None => {}
+        }
+    }
+
+    /// A shim drops a connection whose agent is too slow to listen: only one that answers no more is dead.
+    async fn reconnect(self: Arc<Self>, sandbox: &Arc<Sandbox>) {
+        match self.connect(sandbox).await {
+            Ok(states) => states.into_iter().for_each(|state| self.learn(sandbox, state)),
+            Err(error) if sandbox.shim.lock().is_some() => {
+                tracing::error!(sandbox = sandbox.id, %error, "the pod's shim died");
+                self.lost(sandbox);
+            }
+            Err(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -102,8 +103,9 @@ impl Inner {
                 inner.happened(&sandbox, event);
             }
         })?;
-        let Reply::Hello { pid, init, containers } = shim.request(Request::Hello).await? else {
-            return Err(Error::Other("the shim answers strangely".to_owned()));
+        let hello = tokio::time::timeout(KILL_PATIENCE, shim.request(Request::Hello)).await;
+        let Ok(Ok(Reply::Hello { pid, init, containers })) = hello else {
+            return Err(Error::Other("the shim does not answer".to_owned()));
         };
         sandbox.shim_pid.store(pid, Ordering::Relaxed);
         sandbox.init_pid.store(init.unwrap_or(0), Ordering::Relaxed);
@@ -226,6 +228,8 @@ impl Inner {
         ] {
             fs::create_dir_all(directory)?;
         }
+        // it is the container's `/`, whatever our umask
+        fs::set_permissions(container.directory.join("upper"), fs::Permissions::from_mode(0o755))?;
         write_json(&container.directory.join("container.json"), &record)?;
         write_json(&container.directory.join("config.json"), &spec)?;
         self.cgroups.create(&record.cgroup, &record.config.resources, true)?;

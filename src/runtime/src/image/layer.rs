@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, lchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -21,9 +21,12 @@ use crate::sys;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Unpacks an uncompressed tar. Returns the bytes of its files.
-pub fn unpack(tar: impl Read, directory: &Path) -> io::Result<u64> {
-    let mut unpacker = Unpacker { root: sys::open_root(directory)?, parent: None, times: Vec::new() };
+/// Unpacks an uncompressed tar. Returns the bytes of its files. `below`: the layers under it, the lowest first; a
+/// directory that the tar leaves out, although it has something in it, looks as it does there.
+pub fn unpack(tar: impl Read, directory: &Path, below: &[PathBuf]) -> io::Result<u64> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    let mut unpacker =
+        Unpacker { root: sys::open_root(directory)?, parent: None, times: Vec::new(), implied: Vec::new() };
     let mut archive = Archive::new(tar);
     let mut size = 0;
     for entry in archive.entries()? {
@@ -32,6 +35,7 @@ pub fn unpack(tar: impl Read, directory: &Path) -> io::Result<u64> {
         let path = entry.path()?.into_owned();
         unpacker.entry(&mut entry, &path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     }
+    unpacker.inherit(below)?;
     // what came into a directory after its entry has changed its time
     for (path, time) in unpacker.times.iter().rev() {
         if let Ok(fd) =
@@ -48,6 +52,8 @@ struct Unpacker {
     /// The directory of the last entry: the next one's is mostly the same.
     parent: Option<(PathBuf, OwnedFd)>,
     times: Vec<(PathBuf, TimeSpec)>,
+    /// Directories that no entry has named so far.
+    implied: Vec<PathBuf>,
 }
 
 impl Unpacker {
@@ -80,10 +86,13 @@ impl Unpacker {
         }
         clear(&target, kind.is_dir())?;
         match kind {
-            EntryType::Directory => match fs::create_dir(&target) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            },
+            EntryType::Directory => {
+                self.implied.retain(|implied| *implied != path);
+                match fs::create_dir(&target) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => {}
+                }
+            }
             EntryType::Symlink => {
                 let link = entry.link_name_bytes().unwrap_or_default();
                 std::os::unix::fs::symlink(OsStr::from_bytes(&link), &target)?;
@@ -128,10 +137,27 @@ impl Unpacker {
         {
             return Ok(sys::at(fd, name));
         }
+        let missing = |p: &&Path| sys::open_in(self.root.as_fd(), p, OFlag::O_PATH).is_err();
+        let missing: Vec<PathBuf> = parent.ancestors().take_while(missing).map(Path::to_owned).collect();
+        self.implied.extend(missing);
         let fd = sys::mkdir_in(self.root.as_fd(), parent)?;
         let target = sys::at(&fd, name);
         self.parent = Some((parent.to_owned(), fd));
         Ok(target)
+    }
+
+    fn inherit(&self, below: &[PathBuf]) -> io::Result<()> {
+        let below = below.iter().rev().map(|p| sys::open_root(p)).collect::<io::Result<Vec<_>>>()?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        for path in &self.implied {
+            let like = below.iter().find_map(|layer| sys::open_in(layer.as_fd(), path, flags).ok());
+            if let (Some(like), Ok(own)) = (like, sys::open_in(self.root.as_fd(), path, flags)) {
+                let like = File::from(like).metadata()?;
+                std::os::unix::fs::fchown(&own, Some(like.uid()), Some(like.gid()))?;
+                File::from(own).set_permissions(like.permissions())?;
+            }
+        }
+        Ok(())
     }
 
     fn metadata<R: Read>(&mut self, entry: &mut Entry<'_, R>, target: &Path, path: &Path) -> io::Result<()> {
@@ -199,7 +225,7 @@ fn clean(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    use std::os::unix::fs::FileTypeExt;
     use tar::{Builder, Header};
 
     fn header(kind: EntryType, mode: u32) -> Header {
@@ -235,7 +261,7 @@ mod tests {
         raw(&mut tar, header(EntryType::Regular, 0o644), "etc/.wh.gone", "", b"");
         raw(&mut tar, header(EntryType::Regular, 0o644), "var/.wh..wh..opq", "", b"");
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(unpack(&tar.into_inner().unwrap()[..], dir.path()).unwrap(), 5);
+        assert_eq!(unpack(&tar.into_inner().unwrap()[..], dir.path(), &[]).unwrap(), 5);
         let at = |p: &str| dir.path().join(p);
         let su = fs::metadata(at("bin/su")).unwrap();
         assert_eq!((su.mode() & 0o7777, su.uid(), su.gid(), su.nlink()), (0o4755, 1234, 5678, 2));
@@ -250,6 +276,22 @@ mod tests {
     }
 
     #[test]
+    fn directories_left_out_look_as_below() {
+        let (low, high) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut tar = Builder::new(Vec::new());
+        raw(&mut tar, header(EntryType::Directory, 0o1777), "tmp/", "", b"");
+        raw(&mut tar, header(EntryType::Directory, 0o700), "srv/", "", b"");
+        unpack(&tar.into_inner().unwrap()[..], low.path(), &[]).unwrap();
+        let mut tar = Builder::new(Vec::new());
+        raw(&mut tar, header(EntryType::Regular, 0o644), "tmp/new/file", "", b"");
+        raw(&mut tar, header(EntryType::Regular, 0o644), "srv/file", "", b"");
+        raw(&mut tar, header(EntryType::Directory, 0o750), "srv/", "", b"");
+        unpack(&tar.into_inner().unwrap()[..], high.path(), &[low.path().to_owned()]).unwrap();
+        let look = |p: &str| fs::metadata(high.path().join(p)).map(|m| (m.mode() & 0o7777, m.uid())).unwrap();
+        assert_eq!((look("tmp"), look("tmp/new"), look("srv")), ((0o1777, 1234), (0o755, 0), (0o750, 1234)));
+    }
+
+    #[test]
     fn nothing_escapes() {
         let outside = tempfile::tempdir().unwrap();
         let mut tar = Builder::new(Vec::new());
@@ -260,7 +302,7 @@ mod tests {
         raw(&mut tar, header(EntryType::Symlink, 0o777), "rel", "../../../../..", b"");
         raw(&mut tar, header(EntryType::Regular, 0o644), "rel/escaped", "", b"x");
         let dir = tempfile::tempdir().unwrap();
-        unpack(&tar.into_inner().unwrap()[..], dir.path()).unwrap();
+        unpack(&tar.into_inner().unwrap()[..], dir.path(), &[]).unwrap();
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(dir.path().join("up").exists() && dir.path().join("escaped").exists());
         assert!(dir.path().join(link.trim_start_matches('/')).join("file").exists());

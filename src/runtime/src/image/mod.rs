@@ -35,6 +35,28 @@ pub struct Store {
     index: Index,
     /// One lock per layer that is being unpacked, so that two imports unpack it once.
     unpacking: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    /// Layers, by name, that imports under way need: they stay until the index has them.
+    pinned: Mutex<HashMap<String, usize>>,
+}
+
+/// Keeps an import's layers until it is dropped.
+struct Pins<'s> {
+    store: &'s Store,
+    names: Vec<String>,
+}
+
+impl Drop for Pins<'_> {
+    fn drop(&mut self) {
+        let mut pinned = self.store.pinned.lock();
+        for name in &self.names {
+            if let Some(count) = pinned.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    pinned.remove(name);
+                }
+            }
+        }
+    }
 }
 
 /// The parts of an image configuration that the store needs.
@@ -59,8 +81,12 @@ impl Store {
         for directory in ["layers", "ingest"] {
             fs::create_dir_all(root.join(directory))?;
         }
-        let store =
-            Self { root: root.to_owned(), index: Index::new(root.join("index.json")), unpacking: Mutex::default() };
+        let store = Self {
+            root: root.to_owned(),
+            index: Index::new(root.join("index.json")),
+            unpacking: Mutex::default(),
+            pinned: Mutex::default(),
+        };
         if clear {
             // an import by a command beside us goes on: its process still is
             for entry in fs::read_dir(root.join("ingest"))?.flatten() {
@@ -116,8 +142,10 @@ impl Store {
                 return Err(Error::Image(format!("{id}: as many layers as diff ids are needed")));
             }
             let mut size_bytes = bytes.len() as u64;
-            for (diff_id, member) in config.rootfs.diff_ids.iter().zip(&manifest.layers) {
-                size_bytes += self.layer(diff_id, || archive.member(member))?;
+            let diff_ids = &config.rootfs.diff_ids;
+            let _pins = self.pin(diff_ids);
+            for (n, member) in manifest.layers.iter().enumerate() {
+                size_bytes += self.layer(&diff_ids[n], &diff_ids[..n], || archive.member(member))?;
             }
             let digests = manifest.digest.iter().flat_map(|digest| {
                 let names = manifest.tags.iter().filter_map(|t| reference::Reference::parse(t).ok());
@@ -156,15 +184,29 @@ impl Store {
         Ok(images)
     }
 
-    /// Unpacks a layer unless it is here. Returns its size unpacked.
-    fn layer<R: Read + Send>(&self, diff_id: &str, open: impl FnOnce() -> io::Result<R>) -> Result<u64> {
+    fn pin(&self, diff_ids: &[String]) -> Pins<'_> {
+        let names: Vec<String> = diff_ids.iter().map(|d| Self::layer_name(d)).collect();
+        let mut pinned = self.pinned.lock();
+        for name in &names {
+            *pinned.entry(name.clone()).or_default() += 1;
+        }
+        Pins { store: self, names }
+    }
+
+    /// Unpacks a layer unless it is here. `below`: the layers under it. Returns its size unpacked.
+    fn layer<R: Read + Send>(
+        &self,
+        diff_id: &str,
+        below: &[String],
+        open: impl FnOnce() -> io::Result<R>,
+    ) -> Result<u64> {
         if !reference::is_digest(diff_id) {
             return Err(Error::Image(format!("invalid diff id {diff_id}")));
         }
         let name = Self::layer_name(diff_id);
         let lock = self.unpacking.lock().entry(name.clone()).or_default().clone();
         let guard = lock.lock();
-        let result = self.unpack(&name, diff_id, open);
+        let result = self.unpack(&name, diff_id, below, open);
         drop(guard);
         let mut unpacking = self.unpacking.lock();
         if Arc::strong_count(&lock) <= 2 {
@@ -173,7 +215,13 @@ impl Store {
         result
     }
 
-    fn unpack<R: Read + Send>(&self, name: &str, diff_id: &str, open: impl FnOnce() -> io::Result<R>) -> Result<u64> {
+    fn unpack<R: Read + Send>(
+        &self,
+        name: &str,
+        diff_id: &str,
+        below: &[String],
+        open: impl FnOnce() -> io::Result<R>,
+    ) -> Result<u64> {
         let (place, size_file) =
             (self.layers_directory().join(name), self.layers_directory().join(format!("{name}.size")));
         if place.exists() {
@@ -184,7 +232,8 @@ impl Store {
         fs::create_dir(&ingest)?;
         let unpacked = (|| {
             let mut hashed = Hashed { inner: archive::decompress(open()?)?, hash: Sha256::new() };
-            let size = layer::unpack(&mut hashed, &ingest)?;
+            let below: Vec<PathBuf> = below.iter().map(|d| self.layers_directory().join(Self::layer_name(d))).collect();
+            let size = layer::unpack(&mut hashed, &ingest, &below)?;
             // a tar may end before its stream does; the digest is over all of it
             io::copy(&mut hashed, &mut io::sink())?;
             let got = format!("sha256:{}", hex(&hashed.hash.finalize()));
@@ -263,9 +312,15 @@ impl Store {
     fn drop_layer(&self, name: &str) -> Result<()> {
         // out of sight first, so that a half-removed layer is never taken for a whole one
         let doomed = self.root.join("ingest").join(format!("{}-gone-{name}", std::process::id()));
-        match fs::rename(self.layers_directory().join(name), &doomed) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
+        {
+            let pinned = self.pinned.lock();
+            if pinned.contains_key(name) {
+                return Ok(());
+            }
+            match fs::rename(self.layers_directory().join(name), &doomed) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => other?,
+            }
         }
         let _ = fs::remove_file(self.layers_directory().join(format!("{name}.size")));
         Ok(fs::remove_dir_all(doomed)?)

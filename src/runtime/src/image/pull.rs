@@ -60,15 +60,17 @@ impl Store {
             return Err(Error::Image(format!("{id}: as many layers as diff ids are needed")));
         }
         let mut size_bytes = text.len() as u64;
-        for (diff_id, layer) in config.rootfs.diff_ids.iter().zip(&manifest.layers) {
-            let place = self.layers_directory().join(Self::layer_name(diff_id));
-            let (store, diff_id) = (self.clone(), diff_id.clone());
+        let diff_ids = config.rootfs.diff_ids.clone();
+        let _pins = self.pin(&diff_ids);
+        for (n, layer) in manifest.layers.iter().enumerate() {
+            let place = self.layers_directory().join(Self::layer_name(&diff_ids[n]));
+            let (store, diff_id, below) = (self.clone(), diff_ids[n].clone(), diff_ids[..n].to_vec());
             size_bytes += if place.exists() {
-                blocking(move || store.layer(&diff_id, || Ok(io::empty()))).await?
+                blocking(move || store.layer(&diff_id, &below, || Ok(io::empty()))).await?
             } else {
                 let stream = client.pull_blob_stream(&image, layer).await.map_err(remote)?.stream;
                 let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
-                blocking(move || store.layer(&diff_id, || Ok(reader))).await?
+                blocking(move || store.layer(&diff_id, &below, || Ok(reader))).await?
             };
         }
         let tags = reference.tag.is_some() && reference.digest.is_none();

@@ -117,6 +117,10 @@ fn overlay(request: &Start, root: &Path) -> Result<(), String> {
     // relative to the layers' directory, so that many fit into the one page that mount options have
     std::env::set_current_dir(&request.layer_dir).map_err(text("the layers' directory"))?;
     let (upper, work) = (request.bundle.join("upper"), request.bundle.join("work"));
+    if request.layers.is_empty() {
+        // an image of nothing: overlayfs would insist on a lower directory
+        return mount(Some(&upper), root, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(text("mount the root"));
+    }
     let lower = request.layers.join(":");
     let options = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
     mount(Some("overlay"), root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))

@@ -101,6 +101,7 @@ impl Server {
     /// Serves until it is told to shut down.
     pub fn run(&mut self) {
         let mut buffer = Vec::new();
+        self.finish_runners();
         while !self.done {
             for ready in self.wait() {
                 match ready {

@@ -147,8 +147,13 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A docker archive with `/bin/busybox`, its applets' names and a few users.
 pub fn image(tag: &str) -> Vec<u8> {
+    image_of(tag, 1)
+}
+
+/// A docker archive with `/bin/busybox`, its applets' names and a few users; its other layers have one file each, `/n`
+/// for the nth.
+pub fn image_of(tag: &str, layers: usize) -> Vec<u8> {
     let busybox = Path::new("/bin/busybox");
     if !busybox.exists() {
         let installed = Command::new("apt-get").args(["install", "-y", "-q", "busybox-static"]).status().unwrap();
@@ -185,21 +190,29 @@ pub fn image(tag: &str) -> Vec<u8> {
         header.set_size(0);
         tar.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
     }
-    let layer = tar.into_inner().unwrap();
-    let digest: String = Sha256::digest(&layer).iter().map(|b| format!("{b:02x}")).collect();
+    let mut members = vec![("layer.tar".to_owned(), tar.into_inner().unwrap())];
+    for n in 1..layers {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(0);
+        tar.append_data(&mut header, format!("files/{n}"), &[][..]).unwrap();
+        members.push((format!("layer-{n}.tar"), tar.into_inner().unwrap()));
+    }
+    let hex = |data: &[u8]| Sha256::digest(data).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let diff_ids: Vec<String> = members.iter().map(|(_, data)| format!("sha256:{}", hex(data))).collect();
+    let names: Vec<String> = members.iter().map(|(name, _)| name.clone()).collect();
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let config = serde_json::json!({
         "architecture": arch, "os": "linux",
         "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
-    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]);
+    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [tag], "Layers": names}]);
+    members.push(("config.json".to_owned(), config.to_string().into_bytes()));
+    members.push(("manifest.json".to_owned(), manifest.to_string().into_bytes()));
     let mut archive = tar::Builder::new(Vec::new());
-    for (name, data) in [
-        ("layer.tar", layer),
-        ("config.json", config.to_string().into_bytes()),
-        ("manifest.json", manifest.to_string().into_bytes()),
-    ] {
+    for (name, data) in members {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
         header.set_size(data.len() as u64);
