@@ -158,7 +158,8 @@ impl Runtime for FakeRuntime {
         s.ids += 1;
         let id = format!("{}-{}", config.name, s.ids);
         s.calls.push(format!("create {} {}", config.name, config.attempt));
-        let log = s.sandboxes.iter().find(|x| x.id == sandbox).ok_or_else(|| missing(sandbox))?.config.log_directory.clone();
+        let log =
+            s.sandboxes.iter().find(|x| x.id == sandbox).ok_or_else(|| missing(sandbox))?.config.log_directory.clone();
         s.containers.push(ContainerStatus {
             id: id.clone(),
             sandbox: sandbox.into(),

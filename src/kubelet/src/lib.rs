@@ -20,6 +20,8 @@ mod objects;
 mod pod;
 mod probe;
 mod quantity;
+mod server;
+mod streams;
 mod volume;
 
 #[cfg(test)]

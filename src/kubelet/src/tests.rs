@@ -25,7 +25,13 @@ struct Node1 {
     kubelet: Arc<Kubelet>,
 }
 
-fn start(api: &FakeClient, runtime: &Arc<FakeRuntime>, network: &Arc<FakeNetwork>, dir: &std::path::Path, clock: &Arc<TokioClock>) -> (Arc<Kubelet>, CancellationToken, tokio::task::JoinHandle<()>) {
+fn start(
+    api: &FakeClient,
+    runtime: &Arc<FakeRuntime>,
+    network: &Arc<FakeNetwork>,
+    dir: &std::path::Path,
+    clock: &Arc<TokioClock>,
+) -> (Arc<Kubelet>, CancellationToken, tokio::task::JoinHandle<()>) {
     let config = Config {
         node_name: "node1".into(),
         node_ips: vec!["192.168.0.1".parse().unwrap()],
@@ -57,7 +63,8 @@ impl Node1 {
         (self.kubelet, self.stop, self.run) = (kubelet, stop, run);
     }
     fn pod(&self, name: &str, spec: Value) {
-        let mut tree = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": spec});
+        let mut tree =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": spec});
         tree["spec"]["nodeName"] = json!("node1");
         self.api.seed(Pod::gvr(), tree);
     }
@@ -137,7 +144,10 @@ async fn a_pod_runs_ends_gracefully_and_leaves_nothing() {
     assert!(n.calls().contains(&"stop c 30".to_owned()));
     assert!(n.runtime.state.lock().sandboxes.is_empty());
     assert!(n.network.pods.lock().is_empty());
-    n.eventually("no files", || !std::fs::read_dir(n.dir.path().join("agent/pods")).is_ok_and(|mut d| d.next().is_some())).await;
+    n.eventually("no files", || {
+        !std::fs::read_dir(n.dir.path().join("agent/pods")).is_ok_and(|mut d| d.next().is_some())
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,7 +191,10 @@ async fn policies_decide_what_a_pod_ends_as() {
         assert_eq!(c["state"]["terminated"]["reason"], if code == 0 { "Completed" } else { "Error" });
         n.eventually("swept", || n.runtime.state.lock().sandboxes.is_empty()).await;
         let after = n.tree(&name);
-        assert_eq!(after["status"]["containerStatuses"], t["status"]["containerStatuses"], "kept after the sandbox has gone");
+        assert_eq!(
+            after["status"]["containerStatuses"], t["status"]["containerStatuses"],
+            "kept after the sandbox has gone"
+        );
         assert_eq!(after["status"]["podIP"], t["status"]["podIP"]);
     }
 }
@@ -228,7 +241,10 @@ async fn a_failed_init_container_fails_a_pod_that_never_restarts() {
     n.runtime.exit("i", 1);
     let t = n.phase("p", "Failed").await;
     assert!(t["status"]["containerStatuses"][0]["state"]["waiting"].is_object());
-    n.pod("q", json!({"initContainers": [{"name": "i", "image": "img"}], "containers": [{"name": "c", "image": "img"}]}));
+    n.pod(
+        "q",
+        json!({"initContainers": [{"name": "i", "image": "img"}], "containers": [{"name": "c", "image": "img"}]}),
+    );
     n.eventually("i runs", || n.runtime.running("i").is_some()).await;
     n.runtime.exit("i", 1);
     n.eventually("i runs again", || n.runtime.running("i").is_some_and(|c| c.attempt == 1)).await;
@@ -366,7 +382,9 @@ async fn config_maps_reach_variables_and_files_and_their_changes_too() {
     n.phase("p", "Running").await;
     let config = n.runtime.config("c");
     assert_eq!(config.command, ["run", "one"]);
-    assert!(config.env.contains(&("X".into(), "one".into())) && config.env.contains(&("IP".into(), "10.42.0.2".into())));
+    assert!(
+        config.env.contains(&("X".into(), "one".into())) && config.env.contains(&("IP".into(), "10.42.0.2".into()))
+    );
     let mount = config.mounts.iter().find(|m| m.container_path == std::path::Path::new("/etc/v")).unwrap().clone();
     let file = mount.host_path.join("k");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "one");
