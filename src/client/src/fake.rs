@@ -159,11 +159,12 @@ impl State {
         }
         self.revision += 1;
         let object = Arc::new(draft.at(self.revision));
-        if object.meta().is_deleting()
-            && object.meta().finalizers.is_empty()
-            && key.0 != "pods"
-            && key.0 != "namespaces"
-        {
+        // a bound pod waits for its kubelet, a namespace for its finalizer
+        let waits = match key.0.as_str() {
+            "pods" => tree["spec"]["nodeName"].as_str().is_some_and(|n| !n.is_empty()),
+            other => other == "namespaces",
+        };
+        if object.meta().is_deleting() && object.meta().finalizers.is_empty() && !waits {
             self.objects.insert(key.clone(), object.clone());
             self.drop_object(key);
             return object;
@@ -347,7 +348,8 @@ impl Client for FakeClient {
             }
             tree["metadata"]["finalizers"] = json!(all);
         }
-        let graceful = key.0 == "pods" && tree["spec"]["nodeName"].is_string() && options.grace_seconds != Some(0);
+        let bound = tree["spec"]["nodeName"].as_str().is_some_and(|n| !n.is_empty());
+        let graceful = key.0 == "pods" && bound && options.grace_seconds != Some(0);
         let held = tree["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
             || tree["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
         if !graceful && !held {

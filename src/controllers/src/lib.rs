@@ -16,6 +16,7 @@ mod endpoints;
 mod error;
 mod expectations;
 mod gc;
+mod job;
 mod namespace;
 mod node;
 mod pod_gc;
@@ -45,6 +46,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(node::run(ctx.clone(), stop.clone()));
     all.spawn(node::eviction::run(ctx.clone(), stop.clone()));
     all.spawn(pod_gc::run(ctx.clone(), stop.clone()));
+    all.spawn(job::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));
