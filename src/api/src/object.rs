@@ -179,6 +179,18 @@ impl Object {
         &self.meta.uid
     }
 
+    /// The same object at another revision: how a deletion shows the last state.
+    pub fn at(&self, revision: u64) -> Object {
+        let was = format!("\"resourceVersion\":\"{}\"", self.revision);
+        let is = format!("\"resourceVersion\":\"{revision}\"");
+        // the first one is the object's own: it stands at the head of the metadata, which stands at the head of the object
+        let json = match self.json.windows(was.len()).position(|w| w == was.as_bytes()) {
+            Some(place) => [&self.json[..place], is.as_bytes(), &self.json[place + was.len()..]].concat().into(),
+            None => self.json.clone(),
+        };
+        Object { json, revision, meta: self.meta.clone(), view: OnceLock::new() }
+    }
+
     /// A fresh tree, for patches and schema work.
     pub fn tree(&self) -> Value {
         serde_json::from_slice(&self.json).expect("a committed object is JSON")
