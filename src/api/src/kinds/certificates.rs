@@ -1,12 +1,12 @@
 //! `certificates.k8s.io`: signing requests. `username`, `uid`, `groups` are the API server's to fill in.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::def::cluster;
 use super::table::{NONE, name, or_none};
 use super::tree::{items, same, text};
 use crate::field::{self, Path};
-use crate::strategy::{AGE, Column, NAME, age, human_duration};
+use crate::strategy::{AGE, Column, NAME, age, human_duration, set};
 use crate::{Kind, Strategy, names};
 
 pub(super) fn kinds() -> Vec<Kind> {
@@ -26,6 +26,10 @@ pub(super) fn kinds() -> Vec<Kind> {
 struct CertificateSigningRequest;
 
 impl Strategy for CertificateSigningRequest {
+    fn prepare_create(&self, request: &mut Value) {
+        set(request, "status", Some(json!({})));
+    }
+
     fn validate(&self, request: &Value) -> Vec<field::Error> {
         let mut errors = Vec::new();
         let (spec, path) = (&request["spec"], Path::root("spec"));

@@ -12,6 +12,8 @@ mod coordination;
 mod core;
 mod def;
 mod discovery;
+#[cfg(test)]
+mod manifests_test;
 mod metadata;
 mod net;
 mod networking;

@@ -5,12 +5,16 @@ use serde_json::Value;
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{NONE, name};
-use crate::kinds::tree::{has, items, number, same, text};
+use crate::kinds::tree::{has, items, number, or, same, text};
 use crate::strategy::{AGE, Column, NAME, age};
 
 pub(super) struct ControllerRevision;
 
 impl Strategy for ControllerRevision {
+    fn default(&self, object: &mut Value) {
+        // Go always writes it
+        or(object, "revision", 0);
+    }
     fn has_status(&self) -> bool {
         false
     }

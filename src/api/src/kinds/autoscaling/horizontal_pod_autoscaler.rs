@@ -6,7 +6,7 @@ use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{NONE, UNKNOWN, UNSET, count, name};
 use crate::kinds::tree::{items, made, number, or, text};
-use crate::strategy::{AGE, Column, NAME, age};
+use crate::strategy::{AGE, Column, NAME, age, set};
 
 pub(super) struct HorizontalPodAutoscaler;
 
@@ -18,6 +18,10 @@ impl Strategy for HorizontalPodAutoscaler {
             spec["metrics"] = json!([{"type": "Resource",
                 "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
         }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        set(object, "status", Some(json!({"desiredReplicas": 0})));
     }
 
     fn validate(&self, object: &Value) -> Vec<field::Error> {

@@ -92,7 +92,8 @@ impl Strategy for Job {
         for key in
             ["completions", "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy"]
         {
-            if !same(&spec[key], &was[key]) && !(key == "completions" && elastic) {
+            let free = key == "completions" && elastic;
+            if !free && !same(&spec[key], &was[key]) {
                 errors.push(field::Error::invalid(&path.child(key), spec[key].clone(), "field is immutable"));
             }
         }

@@ -16,6 +16,7 @@ pub(super) struct PersistentVolumeClaim;
 /// The spec of a claim, or of a template of one.
 pub(super) fn default_spec(spec: &mut Value) {
     or(spec, "volumeMode", "Filesystem");
+    or(spec, "resources", json!({}));
     if let Some(resources) = child(spec, "resources") {
         round_requirements(resources);
     }

@@ -64,15 +64,11 @@ impl Strategy for Secret {
             }
             "kubernetes.io/dockercfg" => needs_json(&mut errors, secret, ".dockercfg"),
             "kubernetes.io/dockerconfigjson" => needs_json(&mut errors, secret, ".dockerconfigjson"),
-            "kubernetes.io/basic-auth" => {
-                if ["username", "password"].iter().all(|k| secret["data"].get(k).is_none()) {
-                    needs(&["username", "password"]);
-                }
+            "kubernetes.io/basic-auth" if ["username", "password"].iter().all(|k| secret["data"].get(k).is_none()) => {
+                needs(&["username", "password"]);
             }
-            "kubernetes.io/ssh-auth" => {
-                if text(&secret["data"], "ssh-privatekey").is_empty() {
-                    errors.push(field::Error::required(&data.key("ssh-privatekey"), ""));
-                }
+            "kubernetes.io/ssh-auth" if text(&secret["data"], "ssh-privatekey").is_empty() => {
+                errors.push(field::Error::required(&data.key("ssh-privatekey"), ""));
             }
             "kubernetes.io/tls" => needs(&["tls.crt", "tls.key"]),
             _ => {}

@@ -77,8 +77,8 @@ fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &
     } else if image.trim() != image {
         errors.push(Error::invalid(&path.child("image"), image, "must not have leading or trailing whitespace"));
     }
-    supported(errors, &path.child("terminationMessagePolicy"), c, &["FallbackToLogsOnError", "File"]);
-    supported(errors, &path.child("imagePullPolicy"), c, &["Always", "IfNotPresent", "Never"]);
+    supported(errors, path, c, "terminationMessagePolicy", &["FallbackToLogsOnError", "File"]);
+    supported(errors, path, c, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]);
     ports(errors, &path.child("ports"), items(c, "ports"));
     env::validate(errors, path, c);
     mounts(errors, path, c, spec);
@@ -105,14 +105,13 @@ fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &
     security_context(errors, &path.child("securityContext"), &c["securityContext"]);
 }
 
-/// A value that, where given, is one of few; its key is the path's last step.
-fn supported(errors: &mut Vec<Error>, path: &Path, c: &Value, values: &[&str]) {
-    let shown = path.to_string();
-    let value = text(c, shown.rsplit('.').next().unwrap_or_default());
+/// A field that must be one of few values.
+fn supported(errors: &mut Vec<Error>, path: &Path, c: &Value, key: &str, values: &[&str]) {
+    let value = text(c, key);
     if value.is_empty() {
-        errors.push(Error::required(path, ""));
+        errors.push(Error::required(&path.child(key), ""));
     } else if !values.contains(&value) {
-        errors.push(Error::not_supported(path, value, values));
+        errors.push(Error::not_supported(&path.child(key), value, values));
     }
 }
 
