@@ -1,19 +1,68 @@
-//! The server: what it is made of, and how it listens.
+//! The server: what it is made of, and how it is reached.
 
+use std::io;
 use std::sync::Arc;
 
 use api::Registry;
+use client::Client;
+use tokio::net::TcpListener;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Plugin;
+use crate::client::Local;
+use crate::discovery::Discovery;
+use crate::engine::Routes;
+use crate::health::Health;
+use crate::http::{self, Front};
+use crate::metrics::Metrics;
 use crate::special::Specials;
-use crate::{Authenticator, Authorizer};
+use crate::{Authenticator, Authorizer, Engine, User};
 
 /// What a server is made of.
 pub struct Config {
+    pub store: Arc<store::Store>,
     pub registry: Registry,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
     /// In upstream's order.
     pub plugins: Vec<Arc<dyn Plugin>>,
     pub specials: Specials,
+    /// Ends watches and, a moment later, everything else.
+    pub stop: CancellationToken,
+}
+
+/// Clones share everything.
+#[derive(Clone)]
+pub struct Server {
+    front: Arc<Front>,
+}
+
+impl Server {
+    pub fn new(config: Config) -> Server {
+        let Config { store, registry, authenticator, authorizer, plugins, specials, stop } = config;
+        let health = Health::default();
+        health.add("ping", || Ok(()));
+        let engine = Arc::new(Engine::new(store, Routes::new(registry), plugins, authorizer, specials));
+        let (discovery, metrics) = (Discovery::default(), Metrics::default());
+        Server { front: Arc::new(Front { engine, authenticator, discovery, health, metrics, stop }) }
+    }
+
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.front.engine
+    }
+    /// The checks behind `/readyz` and its like.
+    pub fn health(&self) -> &Health {
+        &self.front.health
+    }
+
+    /// The API for `user`, without a socket.
+    pub fn client(&self, user: Arc<User>) -> Arc<dyn Client> {
+        Arc::new(Local { engine: self.front.engine.clone(), user })
+    }
+
+    /// HTTPS on one listener, until the server's `stop`; then within a second all is closed. Call it once a listener.
+    pub async fn serve(&self, listener: TcpListener, tls: Arc<ServerConfig>) -> io::Result<()> {
+        http::listen(self.front.clone(), listener, tls).await
+    }
 }

@@ -1,35 +1,145 @@
-//! The one REST engine that serves every kind: upstream's `registry.Store` with the handlers' semantics.
+//! The one REST engine that serves every kind: upstream's `registry.Store` with the semantics of its handlers.
+//!
+//! It works on trees in the storage version. HTTP ([`crate::http`]) and in-process clients ([`crate::Server::client`]) decode,
+//! convert and authorize before they call; what they get back is the shared object.
+//!
+//! ```text
+//!   create │ update │ patch │ delete ──► mutate → prepare → validate → admit ──► store.commit ──► Arc<Object>
+//!   get │ list │ watch ─────────────────────────────────────────────► store's index and log, no waiting
+//! ```
+
+mod admit;
+mod create;
+mod delete;
+mod finalize;
+mod list;
+pub(crate) mod meta;
+mod patch;
+mod post;
+mod scale;
+mod served;
+mod subresource;
+mod update;
+mod watch;
 
 use std::sync::Arc;
 
-use api::{Kind, Object, Status, Value};
+use api::{Draft, Kind, Object, Status};
+use parking_lot::RwLock;
+use store::{Change, Key, Precondition, Store};
 
-/// Everything below HTTP. Callers are authenticated; [`crate::Server`] authorizes before it calls.
-pub struct Engine {}
+use crate::admission::Plugin;
+use crate::special::Specials;
+use crate::{Attributes, Authorizer};
+
+pub use delete::{Deleted, Options as DeleteOptions, Propagation, UidPrecondition};
+pub use list::{ListFailure, ListRequest, Listing, VersionMatch};
+pub use patch::PatchBody;
+pub use scale::{SCALE, scale_of};
+pub(crate) use served::api_version;
+pub use served::{Routes, Served};
+pub use subresource::Part;
+pub use update::Updated;
+pub use watch::{Change as WatchChange, Changes, Initial, WatchRequest};
+
+/// One request as the engine's verbs see it.
+pub struct Call<'a> {
+    pub attributes: &'a Attributes,
+    pub served: &'a Arc<Served>,
+    pub dry_run: bool,
+    /// `Warning` headers for the client.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(attributes: &'a Attributes, served: &'a Arc<Served>, dry_run: bool) -> Call<'a> {
+        Call { attributes, served, dry_run, warnings: Vec::new() }
+    }
+    fn kind(&self) -> &'a Arc<Kind> {
+        &self.served.kind
+    }
+    fn namespace(&self) -> &'a str {
+        &self.attributes.namespace
+    }
+    fn not_found(&self, name: &str) -> Status {
+        Status::not_found(&self.kind().group, &self.kind().plural, name)
+    }
+}
+
+/// Everything below authorization.
+pub struct Engine {
+    store: Arc<Store>,
+    routes: RwLock<Arc<Routes>>,
+    plugins: Vec<Arc<dyn Plugin>>,
+    authorizer: Arc<dyn Authorizer>,
+    specials: Specials,
+}
 
 impl Engine {
-    /// The kind that is served under a group, a version and a plural.
-    pub fn kind(&self, _group: &str, _version: &str, _plural: &str) -> Option<Arc<Kind>> {
-        None
+    pub(crate) fn new(
+        store: Arc<Store>,
+        routes: Routes,
+        plugins: Vec<Arc<dyn Plugin>>,
+        authorizer: Arc<dyn Authorizer>,
+        specials: Specials,
+    ) -> Engine {
+        let routes = RwLock::new(Arc::new(routes));
+        Engine { store, routes, plugins, authorizer, specials }
     }
+
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.read().clone()
+    }
+    /// Makes other kinds served from now on.
+    pub fn set_routes(&self, routes: Routes) {
+        *self.routes.write() = Arc::new(routes);
+    }
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.authorizer
+    }
+    pub fn specials(&self) -> &Specials {
+        &self.specials
+    }
+    pub fn served(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Served>> {
+        self.routes.read().find(group, version, plural).cloned()
+    }
+    /// The kind that is served under a group, a version and a plural.
+    pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
+        self.routes.read().find(group, version, plural).map(|s| s.kind.clone())
+    }
+
     /// Errors with `NotFound`.
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Arc<Object>, Status> {
-        let _ = namespace;
-        Err(Status::not_found(&kind.group, &kind.plural, name))
+        self.store
+            .get(&Key::new(&kind.store_resource(), namespace, name))
+            .ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))
     }
-    /// Read-modify-write without admission and validation (upstream's `GuaranteedUpdate`): `change` is called again after a
-    /// conflict, and may refuse. Answers the object as stored.
-    pub async fn modify(
-        &self,
-        kind: &Arc<Kind>,
-        namespace: &str,
-        name: &str,
-        dry_run: bool,
-        change: impl Fn(&mut Value) -> Result<(), Status> + Send + Sync,
-    ) -> Result<Arc<Object>, Status> {
-        let object = self.get(kind, namespace, name)?;
-        let _ = dry_run;
-        change(&mut object.tree())?;
-        Ok(object)
+    /// GET.
+    pub fn read(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, Status> {
+        self.find(call, name).ok_or_else(|| call.not_found(name))
+    }
+    fn find(&self, call: &Call<'_>, name: &str) -> Option<Arc<Object>> {
+        self.store.get(&key(call.served, call.namespace(), name))
+    }
+    async fn put(&self, key: Key, on: Precondition, draft: Draft) -> Result<Arc<Object>, store::Error> {
+        Ok(self.store.commit(key, Some(on), Change::Put(draft)).await?.object)
+    }
+}
+
+fn key(served: &Served, namespace: &str, name: &str) -> Key {
+    Key { resource: served.resource.clone(), namespace: namespace.into(), name: name.into() }
+}
+
+/// What a write's failure in the store is to the client.
+fn failed(kind: &Kind, name: &str, error: store::Error) -> Status {
+    let (group, plural) = (&kind.group, &kind.plural);
+    match error {
+        store::Error::Exists { .. } => Status::already_exists(group, plural, name),
+        store::Error::NotFound => Status::not_found(group, plural, name),
+        store::Error::Conflict { .. } => Status::modified(group, plural, name),
+        other => Status::internal(other),
     }
 }

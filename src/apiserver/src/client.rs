@@ -1,0 +1,206 @@
+//! The API for those in the same process: the engine with an identity, no socket, no serialisation.
+
+use std::sync::Arc;
+
+use api::decode::FieldValidation;
+use api::fields::FieldSelector;
+use api::labels::Selector;
+use api::{Draft, Object, Status, Value, decode};
+use async_trait::async_trait;
+use client::{Client, DeleteOptions, List, ListOptions, Patch, Target, Watch, WatchEvent, WriteOptions};
+use futures::StreamExt;
+
+use crate::authz::forbidden;
+use crate::engine::{
+    Call, DeleteOptions as Deletion, Initial, ListFailure, ListRequest, Part, PatchBody, Propagation, Served,
+    UidPrecondition, WatchChange, WatchRequest, scale_of,
+};
+use crate::{Attributes, Decision, Engine, User, Verb};
+
+/// [`Client`] for one identity.
+pub(crate) struct Local {
+    pub engine: Arc<Engine>,
+    pub user: Arc<User>,
+}
+
+impl Local {
+    fn attributes(&self, verb: Verb, target: &Target) -> Result<Attributes, Status> {
+        let attributes = Attributes {
+            user: self.user.clone(),
+            verb,
+            group: target.resource.group.clone(),
+            version: target.resource.version.clone(),
+            resource: target.resource.resource.clone(),
+            subresource: target.subresource.into(),
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            path: String::new(),
+        };
+        match self.engine.authorizer().authorize(&attributes) {
+            Decision::Allow => Ok(attributes),
+            decision => Err(forbidden(&attributes, &decision)),
+        }
+    }
+
+    fn served(&self, target: &Target) -> Result<Arc<Served>, Status> {
+        let r = &target.resource;
+        self.engine.served(&r.group, &r.version, &r.resource).ok_or_else(crate::http::not_found)
+    }
+
+    fn part(served: &Served, target: &Target) -> Result<Part, Status> {
+        Part::of(&served.kind, target.subresource).ok_or_else(crate::http::not_found)
+    }
+
+    fn selectors(served: &Served, options: &ListOptions) -> Result<(Selector, FieldSelector), Status> {
+        let labels = match options.labels.as_str() {
+            "" => Selector::everything(),
+            text => Selector::parse(text)?,
+        };
+        let fields = match options.fields.as_str() {
+            "" => FieldSelector::default(),
+            text => FieldSelector::for_kind(text, &served.kind)?,
+        };
+        Ok((labels, fields))
+    }
+}
+
+/// A caller's tree is in the storage version; what is unknown in it is dropped.
+fn clean(served: &Served, mut tree: Value) -> Result<Value, Status> {
+    let kind = &served.kind;
+    if let Some(root) = tree.as_object_mut() {
+        root.insert("apiVersion".into(), kind.api_version().into());
+        root.insert("kind".into(), kind.kind.clone().into());
+    }
+    if let Some(schema) = served.schema {
+        let names = (kind.kind.as_str(), kind.version.as_str());
+        let unknown = decode::object(&mut tree, schema, names, Vec::new(), FieldValidation::Warn)?;
+        if !unknown.is_empty() {
+            tracing::warn!(kind = kind.kind, ?unknown, "a caller in this process wrote unknown fields");
+        }
+    }
+    Ok(tree)
+}
+
+/// An answer that is stored nowhere.
+fn loose(tree: &Value) -> Result<Arc<Object>, Status> {
+    Ok(Arc::new(Draft::encode(tree)?.at(0)))
+}
+
+#[async_trait]
+impl Client for Local {
+    async fn get(&self, target: &Target) -> Result<Arc<Object>, Status> {
+        let attributes = self.attributes(Verb::Get, target)?;
+        let served = self.served(target)?;
+        let call = Call::new(&attributes, &served, false);
+        let object = self.engine.read(&call, &target.name)?;
+        if target.subresource == "scale" { loose(&scale_of(&call, &object)?) } else { Ok(object) }
+    }
+
+    async fn list(&self, target: &Target, options: &ListOptions) -> Result<List, Status> {
+        self.attributes(Verb::List, target)?;
+        let served = self.served(target)?;
+        let (labels, fields) = Local::selectors(&served, options)?;
+        let next = options.next.clone().unwrap_or_default();
+        let request = ListRequest { labels, fields, limit: options.limit, next, ..ListRequest::default() };
+        let listing = self.engine.list(&served, &target.namespace, &request).await.map_err(ListFailure::into_status)?;
+        let next = Some(listing.next).filter(|n| !n.is_empty());
+        Ok(List { items: listing.items, revision: listing.revision, next })
+    }
+
+    async fn watch(&self, target: &Target, options: &ListOptions, from: u64) -> Result<Watch, Status> {
+        self.attributes(Verb::Watch, target)?;
+        let served = self.served(target)?;
+        let (labels, fields) = Local::selectors(&served, options)?;
+        let request = WatchRequest { labels, fields, initial: Initial::After(from) };
+        let changes = self.engine.watch(&served, &target.namespace, request).await?;
+        let batches = futures::stream::unfold(Some(changes), |changes| async move {
+            let mut changes = changes?;
+            match changes.next().await {
+                Ok(batch) => Some((batch.into_iter().map(|c| Ok(event(c))).collect(), Some(changes))),
+                Err(status) => Some((vec![Err(status)], None)),
+            }
+        });
+        Ok(batches.flat_map(futures::stream::iter).boxed())
+    }
+
+    async fn create(&self, target: &Target, tree: Value, options: &WriteOptions) -> Result<Arc<Object>, Status> {
+        let mut attributes = self.attributes(Verb::Create, target)?;
+        let (r, engine) = (&target.resource, &self.engine);
+        if let Some((_, handler)) = engine.specials().find_virtual(&r.group, &r.version, &r.resource) {
+            return loose(&engine.post(&attributes, None, handler, tree, options.dry_run).await?.0);
+        }
+        let served = self.served(target)?;
+        if !target.subresource.is_empty() {
+            let found = engine.specials().find_post(&served.kind.group, &r.resource, target.subresource);
+            let handler = found.ok_or_else(crate::http::not_found)?;
+            return loose(&engine.post(&attributes, Some(&served), handler, tree, options.dry_run).await?.0);
+        }
+        let tree = clean(&served, tree)?;
+        if let Some(name) = tree["metadata"]["name"].as_str() {
+            attributes.name = name.to_owned();
+        }
+        engine.create(&mut Call::new(&attributes, &served, options.dry_run), tree).await
+    }
+
+    async fn update(&self, target: &Target, tree: Value, options: &WriteOptions) -> Result<Arc<Object>, Status> {
+        let attributes = self.attributes(Verb::Update, target)?;
+        let served = self.served(target)?;
+        let mut call = Call::new(&attributes, &served, options.dry_run);
+        if target.subresource == "scale" {
+            let object = self.engine.rescale(&mut call, &target.name, |_| Ok(tree.clone())).await?;
+            return loose(&scale_of(&call, &object)?);
+        }
+        let part = Local::part(&served, target)?;
+        let tree = clean(&served, tree)?;
+        Ok(self.engine.update(&mut call, part, &target.name, tree).await?.object)
+    }
+
+    async fn patch(&self, target: &Target, patch: Patch, options: &WriteOptions) -> Result<Arc<Object>, Status> {
+        let attributes = self.attributes(Verb::Patch, target)?;
+        let served = self.served(target)?;
+        let body = match patch {
+            Patch::Json(p) => PatchBody::Json(p),
+            Patch::Merge(p) => PatchBody::Merge(p),
+            Patch::Strategic(p) => PatchBody::Strategic(p),
+            Patch::Apply { .. } => {
+                let text = "server-side apply is not served";
+                return Err(Status::new(api::Reason::UnsupportedMediaType, text));
+            }
+        };
+        let mut call = Call::new(&attributes, &served, options.dry_run);
+        if target.subresource == "scale" {
+            let object = self.engine.patch_scale(&mut call, &target.name, &body).await?;
+            return loose(&scale_of(&call, &object)?);
+        }
+        let part = Local::part(&served, target)?;
+        self.engine.patch(&mut call, part, &target.name, &body, Vec::new(), FieldValidation::Ignore).await
+    }
+
+    async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Arc<Object>, Status> {
+        let attributes = self.attributes(Verb::Delete, target)?;
+        let served = self.served(target)?;
+        let deletion = Deletion {
+            grace_seconds: options.grace_seconds,
+            propagation: options.propagation.map(|p| match p {
+                client::Propagation::Background => Propagation::Background,
+                client::Propagation::Foreground => Propagation::Foreground,
+                client::Propagation::Orphan => Propagation::Orphan,
+            }),
+            precondition: UidPrecondition {
+                uid: options.precondition.uid.clone(),
+                revision: options.precondition.revision.map(|r| r.to_string()),
+            },
+        };
+        let mut call = Call::new(&attributes, &served, options.dry_run);
+        Ok(self.engine.delete(&mut call, &target.name, &deletion).await?.object)
+    }
+}
+
+fn event(change: WatchChange) -> WatchEvent {
+    match change {
+        WatchChange::Added(o) => WatchEvent::Added(o),
+        WatchChange::Modified(o) => WatchEvent::Modified(o),
+        WatchChange::Deleted(o) => WatchEvent::Deleted(o),
+        WatchChange::Bookmark { revision, .. } => WatchEvent::Bookmark(revision),
+    }
+}

@@ -1,0 +1,71 @@
+//! `…/scale`: a view of a kind as `autoscaling/v1` Scale.
+
+use std::sync::Arc;
+
+use api::field::{self, Path};
+use api::{Object, Status, Value};
+use serde_json::json;
+
+use super::{Call, Engine, Part, meta};
+
+/// The schema of a Scale.
+pub const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+/// What `…/scale` of an object answers.
+pub fn scale_of(call: &Call<'_>, object: &Object) -> Result<Value, Status> {
+    let tree = object.tree();
+    let Some(scale) = call.kind().strategy.scale(&tree) else { return Err(call.not_found(object.name())) };
+    let mut metadata =
+        json!({"name": object.name(), "uid": object.uid(), "resourceVersion": object.revision().to_string()});
+    if !object.namespace().is_empty() {
+        metadata["namespace"] = object.namespace().into();
+    }
+    if let Some(created) = &object.meta().creation_timestamp {
+        metadata["creationTimestamp"] = (&**created).into();
+    }
+    let mut status = json!({"replicas": scale.status_replicas});
+    if !scale.selector.is_empty() {
+        status["selector"] = scale.selector.into();
+    }
+    let mut spec = json!({});
+    if scale.replicas != 0 {
+        spec["replicas"] = scale.replicas.into();
+    }
+    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
+}
+
+impl Engine {
+    /// Sets the replicas that `make` gives as a Scale, from the current one.
+    pub async fn rescale(
+        &self,
+        call: &mut Call<'_>,
+        name: &str,
+        mut make: impl FnMut(Value) -> Result<Value, Status>,
+    ) -> Result<Arc<Object>, Status> {
+        let served = call.served.clone();
+        let namespace = call.attributes.namespace.clone();
+        let (attributes, dry_run) = (call.attributes, call.dry_run);
+        self.rewrite(call, Part::Main, name, |old| {
+            let scale = make(scale_of(&Call::new(attributes, &served, dry_run), old)?)?;
+            meta::check_name(&scale, &namespace, name)?;
+            let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+            if replicas < 0 {
+                let path = Path::root("spec");
+                let error =
+                    field::Error::invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
+                return Err(Status::invalid("autoscaling", "Scale", name, &[error]));
+            }
+            let mut tree = old.tree();
+            let metadata = meta::metadata(&mut tree)?;
+            metadata.remove("resourceVersion");
+            for key in ["resourceVersion", "uid"] {
+                if !meta::text(&scale, key).is_empty() {
+                    metadata.insert(key.into(), scale["metadata"][key].clone());
+                }
+            }
+            served.kind.strategy.set_replicas(&mut tree, replicas);
+            Ok(tree)
+        })
+        .await
+    }
+}

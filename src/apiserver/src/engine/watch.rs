@@ -1,0 +1,139 @@
+//! Watch: the log of a resource as one selector sees it.
+
+use std::sync::Arc;
+
+use api::fields::FieldSelector;
+use api::labels::Selector;
+use api::{Object, Status};
+use store::{Event, EventKind, Watcher};
+
+use super::{Engine, Served};
+
+/// With what a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initial {
+    /// The changes after a revision.
+    After(u64),
+    /// The changes from now on.
+    Now,
+    /// What is there, as `ADDED`: `resourceVersion` absent or 0.
+    State,
+    /// The same and then a bookmark that says so: `sendInitialEvents`. At least as new as the revision.
+    StateAndBookmark(u64),
+}
+
+pub struct WatchRequest {
+    pub labels: Selector,
+    pub fields: FieldSelector,
+    pub initial: Initial,
+}
+
+#[derive(Debug, Clone)]
+pub enum Change {
+    Added(Arc<Object>),
+    Modified(Arc<Object>),
+    /// The last state that was selected, at the revision at which it no longer was.
+    Deleted(Arc<Object>),
+    /// `initial_end`: what was there at the beginning has been told.
+    Bookmark {
+        revision: u64,
+        initial_end: bool,
+    },
+}
+
+/// A running watch.
+pub struct Changes {
+    served: Arc<Served>,
+    namespace: Box<str>,
+    labels: Selector,
+    fields: FieldSelector,
+    everything: bool,
+    /// Not yet told.
+    initial: Vec<Change>,
+    watcher: Watcher,
+}
+
+impl Engine {
+    /// `namespace` empty: all of them. Errors with `Expired` when the history no longer reaches back that far.
+    pub async fn watch(&self, served: &Arc<Served>, namespace: &str, request: WatchRequest) -> Result<Changes, Status> {
+        let WatchRequest { labels, fields, initial } = request;
+        let (from, state) = match initial {
+            Initial::After(revision) => (revision, None),
+            Initial::Now => (self.store.revision(), None),
+            Initial::State | Initial::StateAndBookmark(_) => {
+                let snapshot = self.store.snapshot(&served.resource);
+                if let Initial::StateAndBookmark(asked) = initial
+                    && asked > snapshot.revision()
+                {
+                    return Err(super::list::too_large(asked, snapshot.revision()));
+                }
+                (snapshot.revision(), Some(snapshot))
+            }
+        };
+        let watcher = self.store.watch(&served.resource, from).map_err(ended)?;
+        let everything = namespace.is_empty() && labels.is_everything() && fields.is_everything();
+        let (served, namespace) = (served.clone(), namespace.into());
+        let mut changes = Changes { served, namespace, labels, fields, everything, initial: Vec::new(), watcher };
+        if let Some(snapshot) = state {
+            let within = Some(&*changes.namespace).filter(|n| !n.is_empty());
+            let there = snapshot.range(within, None).filter(|o| changes.selects(o));
+            let mut initial_events: Vec<Change> = there.cloned().map(Change::Added).collect();
+            if matches!(initial, Initial::StateAndBookmark(_)) {
+                initial_events.push(Change::Bookmark { revision: from, initial_end: true });
+            }
+            changes.initial = initial_events;
+        }
+        Ok(changes)
+    }
+}
+
+fn ended(error: store::Error) -> Status {
+    match error {
+        store::Error::Compacted { .. } => Status::expired(error.to_string()),
+        other => Status::internal(other),
+    }
+}
+
+impl Changes {
+    fn selects(&self, object: &Object) -> bool {
+        self.everything
+            || (self.namespace.is_empty() || object.namespace() == &*self.namespace)
+                && self.labels.matches(&object.meta().labels)
+                && self.fields.matches(self.served.kind.strategy.as_ref(), object)
+    }
+
+    /// What comes next, at least one change. Dropping the future loses nothing. After an error there is nothing more.
+    pub async fn next(&mut self) -> Result<Vec<Change>, Status> {
+        loop {
+            if !self.initial.is_empty() {
+                return Ok(std::mem::take(&mut self.initial));
+            }
+            let events = self.watcher.next().await.map_err(ended)?;
+            let changes: Vec<Change> = events.into_iter().filter_map(|e| self.seen(e)).collect();
+            if !changes.is_empty() {
+                return Ok(changes);
+            }
+        }
+    }
+
+    /// A bookmark for all that has been told; `None` while there is something to tell.
+    pub fn bookmark(&mut self) -> Option<Change> {
+        if !self.initial.is_empty() {
+            return None;
+        }
+        Some(Change::Bookmark { revision: self.watcher.progress(), initial_end: false })
+    }
+
+    fn seen(&self, event: Event) -> Option<Change> {
+        let before = event.prev.as_ref().is_some_and(|prev| self.selects(prev));
+        if event.kind == EventKind::Delete {
+            return before.then_some(Change::Deleted(event.object));
+        }
+        match (before, self.selects(&event.object)) {
+            (false, true) => Some(Change::Added(event.object)),
+            (true, true) => Some(Change::Modified(event.object)),
+            (true, false) => event.prev.map(|prev| Change::Deleted(Arc::new(prev.at(event.revision)))),
+            (false, false) => None,
+        }
+    }
+}

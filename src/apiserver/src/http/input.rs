@@ -1,0 +1,96 @@
+//! From a request's body to a tree in the storage version.
+
+use api::decode::{self, Decoded, FieldValidation};
+use api::schema::Type;
+use api::{Reason, Status, Value, convert};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::negotiate::Format;
+use crate::engine::Served;
+
+/// `MaxRequestBodyBytes`
+const LIMIT: usize = 3 * 1024 * 1024;
+
+pub(crate) async fn read(body: Incoming) -> Result<Bytes, Status> {
+    match Limited::new(body, LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => {
+            let text = format!("Request entity is too large: limit is {LIMIT}");
+            Err(Status::new(Reason::RequestEntityTooLarge, text))
+        }
+        Err(e) => Err(Status::bad_request(format!("the body could not be read: {e}"))),
+    }
+}
+
+/// A tree from its text; duplicate fields are looked for unless they are ignored. `kind` is what is expected.
+pub(crate) fn document(
+    bytes: &[u8],
+    format: Format,
+    kind: &str,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let decoded = match format {
+        Format::Json => decode::json(bytes, validation != FieldValidation::Ignore),
+        Format::Yaml => decode::yaml(bytes),
+    };
+    decoded.map_err(|e| decode::unrecognized(kind, &e, bytes))
+}
+
+/// Checks that a tree is of the kind and version it is sent to; a tree that does not say is.
+pub(crate) fn claim(tree: &mut Value, kind: &str, api_version: &str, version: &str) -> Result<(), Status> {
+    let Some(root) = tree.as_object_mut() else { return Ok(()) };
+    let text = |key: &str| root.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (its_version, its_kind) = (text("apiVersion").to_owned(), text("kind").to_owned());
+    if !its_kind.is_empty() && its_kind != kind {
+        let short = |v: &str| v.rsplit('/').next().unwrap_or_default().to_owned();
+        let why = format!(
+            "{its_kind} in version {:?} cannot be handled as a {}: converting ({}.{its_kind}) to ({version}.{}): unknown \
+             conversion",
+            short(&its_version),
+            kind,
+            short(&its_version),
+            kind
+        );
+        return Err(Status::bad_request(why));
+    }
+    if !its_version.is_empty() && its_version != api_version {
+        let why = format!(
+            "the API version in the data ({its_version}) does not match the expected API version ({api_version})"
+        );
+        return Err(Status::bad_request(why));
+    }
+    root.insert("apiVersion".into(), api_version.into());
+    root.insert("kind".into(), kind.into());
+    Ok(())
+}
+
+/// Brings a tree in the served version to the storage version, checked against the schemas.
+pub(crate) fn object(
+    served: &Served,
+    decoded: Decoded,
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let Decoded { mut tree, duplicates } = decoded;
+    let kind = &served.kind;
+    claim(&mut tree, &kind.kind, &served.api_version(), &served.version)?;
+    let mut check = |tree: &mut Value, schema: Option<&'static Type>, version: &str, duplicates| match schema {
+        Some(schema) => {
+            warnings.extend(decode::object(tree, schema, (&kind.kind, version), duplicates, validation)?);
+            Ok(())
+        }
+        None => Ok::<(), Status>(()),
+    };
+    if served.as_stored {
+        check(&mut tree, served.schema, &served.version, duplicates)?;
+        return Ok(tree);
+    }
+    if served.own_schema.is_some() {
+        check(&mut tree, served.own_schema, &served.version, Vec::new())?;
+    }
+    convert::to_storage(kind, &served.group, &served.version, &mut tree);
+    check(&mut tree, served.schema, &served.version, duplicates)?;
+    Ok(tree)
+}
