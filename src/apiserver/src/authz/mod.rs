@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod escalation;
+mod follow;
 mod node;
 mod rbac;
 mod rule;

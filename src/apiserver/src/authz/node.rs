@@ -101,6 +101,11 @@ impl Nodes {
         }
     }
 
+    /// Namespaces and names of the pods that are there.
+    pub(super) fn keys(&self) -> Vec<(Box<str>, Box<str>)> {
+        self.graph.read().pods.keys().cloned().collect()
+    }
+
     fn named(&self, node: &str, resource: &'static str, namespace: &str, name: &str) -> bool {
         let g = self.graph.read();
         g.nodes.get(node).is_some_and(|n| n.contains_key(&(resource, namespace.into(), name.into())))

@@ -60,7 +60,10 @@ struct RoleBody {
 }
 
 /// Namespace (empty for the cluster's) and name.
-type Key = (Box<str>, Box<str>);
+pub(super) type Key = (Box<str>, Box<str>);
+
+/// The names of the bindings that bind a subject, and their roles.
+type Bound = HashMap<Subject, Vec<(Box<str>, RoleRef)>>;
 
 #[derive(Default)]
 struct Tables {
@@ -69,7 +72,7 @@ struct Tables {
     /// To take a binding out again.
     bindings: HashMap<Key, (Vec<Subject>, RoleRef)>,
     /// By namespace, then by subject: the bindings' names and roles.
-    bound: HashMap<Box<str>, HashMap<Subject, Vec<(Box<str>, RoleRef)>>>,
+    bound: HashMap<Box<str>, Bound>,
 }
 
 /// The index. Its owner feeds it every change of the four resources with [`Rbac::put`] and [`Rbac::remove`].
@@ -101,6 +104,17 @@ impl Rbac {
             t.unbind(&key);
         } else {
             t.roles.remove(&key);
+        }
+    }
+
+    /// Namespaces and names of what is there.
+    pub(super) fn keys(&self, resource: &str) -> Vec<Key> {
+        let t = self.tables.read();
+        let cluster = resource.contains("/cluster");
+        let here = |k: &&Key| k.0.is_empty() == cluster;
+        match resource.ends_with("bindings") {
+            true => t.bindings.keys().filter(here).cloned().collect(),
+            false => t.roles.keys().filter(here).cloned().collect(),
         }
     }
 

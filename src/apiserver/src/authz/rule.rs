@@ -129,7 +129,7 @@ pub fn missing(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
 
 /// Puts the verbs of the same simple resource together.
 fn compact(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
-    let (mut out, mut simple): (Vec<Rule>, BTreeMap<(Box<str>, Box<str>), Rule>) = Default::default();
+    let (mut out, mut simple) = (Vec::new(), BTreeMap::<(Box<str>, Box<str>), Rule>::new());
     for rule in rules {
         match (&*rule.api_groups, &*rule.resources, &*rule.resource_names) {
             ([group], [resource], []) => {

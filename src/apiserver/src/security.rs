@@ -1,0 +1,70 @@
+//! All that guards the API, put together for one server.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use client::{NodeDialer, SystemClock};
+use ipnet::IpNet;
+use pki::Pki;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{Plugin, plugins};
+use crate::authn::{Authentication, ServiceAccounts};
+use crate::authz::{Authorization, Escalation};
+use crate::service_ip::{Addresses, Ports, ServiceAllocation};
+use crate::special::Specials;
+use crate::{Authorizer, Lookup, proxy, subresource};
+
+/// What the guard of a server must know.
+pub struct Options<'a> {
+    pub store: &'a Arc<Store>,
+    pub pki: &'a Pki,
+    /// `cluster.local`
+    pub cluster_domain: &'a str,
+    /// `--service-cidr`, the primary family first.
+    pub service_cidrs: &'a [IpNet],
+    /// `--service-node-port-range`
+    pub node_ports: RangeInclusive<u16>,
+    pub dialer: Arc<dyn NodeDialer>,
+    pub stop: &'a CancellationToken,
+}
+
+/// The fields of [`crate::Config`] that guard.
+pub struct Security {
+    pub authentication: Arc<Authentication>,
+    pub authorization: Arc<Authorization>,
+    pub plugins: Vec<Arc<dyn Plugin>>,
+    pub specials: Specials,
+}
+
+impl Security {
+    /// Reads the store and follows it until `stop`. Must be called within a runtime.
+    pub fn new(o: &Options<'_>) -> Security {
+        let lookup: Arc<dyn Lookup> = o.store.clone();
+        let service_accounts = Arc::new(ServiceAccounts::new(
+            &o.pki.service_account_key,
+            &o.pki.service_account_public_key,
+            o.cluster_domain,
+            lookup.clone(),
+            Arc::new(SystemClock),
+        ));
+        let authorization = Arc::new(Authorization::new());
+        authorization.follow(o.store, o.stop);
+        let authorizer: Arc<dyn Authorizer> = authorization.clone();
+        let rbac = authorization.rbac.clone();
+
+        let mut plugins = plugins(&lookup);
+        let addresses = o.service_cidrs.iter().copied().map(Addresses::new).collect();
+        let ports = Ports { first: *o.node_ports.start(), last: *o.node_ports.end() };
+        plugins.push(Arc::new(ServiceAllocation::new(addresses, ports, lookup)));
+        plugins.push(Arc::new(Escalation::new(rbac.clone(), authorizer.clone())));
+
+        let mut specials = Specials::default();
+        let parts = subresource::Parts { service_accounts: service_accounts.clone(), authorizer, rbac };
+        subresource::register(&mut specials, &parts);
+        proxy::register(&mut specials, &o.dialer);
+        let authentication = Arc::new(Authentication::new(service_accounts));
+        Security { authentication, authorization, plugins, specials }
+    }
+}
