@@ -245,7 +245,7 @@ pub struct Session {
 pub enum Event {
     /// A container started, exited or was removed, or a sandbox died: look at the pod again.
     Pod { uid: String },
-    /// Events may have been lost: look at everything again.
+    /// Events may have been lost: look at everything again. A receiver's own `RecvError::Lagged` means the same.
     Lagged,
 }
 

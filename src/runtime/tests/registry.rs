@@ -99,7 +99,7 @@ async fn images_come_from_a_registry_and_its_mirrors() {
     let id = runtime.pull_image(&name, None).await.unwrap();
     let pulled = runtime.image(&name).await.unwrap().unwrap();
     assert_eq!(pulled.id, id);
-    assert_eq!(pulled.tags, [name.clone()]);
+    assert_eq!(pulled.tags, std::slice::from_ref(&name));
     assert!(pulled.size_bytes > 1_000_000, "{}", pulled.size_bytes);
     runs(&runtime, &host, "pulled", &id).await;
 

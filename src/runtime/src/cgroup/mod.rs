@@ -155,7 +155,7 @@ impl Cgroups {
     pub fn kill(&self, path: &str) -> usize {
         let pids = self.processes(path);
         let v2 = self.hierarchies.iter().find(|h| h.v2).filter(|_| self.unified());
-        if !v2.is_some_and(|h| write(&h.directory(path).join("cgroup.kill"), "1").is_ok()) {
+        if v2.is_none_or(|h| write(&h.directory(path).join("cgroup.kill"), "1").is_err()) {
             for pid in &pids {
                 // it may be gone already
                 let _ = nix::sys::signal::kill(Pid::from_raw(*pid), Signal::SIGKILL);

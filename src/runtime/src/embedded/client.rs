@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::Interest;
@@ -14,6 +15,9 @@ use tokio::sync::oneshot;
 
 use crate::shim::protocol::{Envelope, Event, Message, Reply, Request};
 use crate::{Error, Result, sys};
+
+/// Nothing that a shim is asked for takes so long, unless the machine is stuck.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One connection: packets out, packets in.
 pub struct Connection {
@@ -100,7 +104,10 @@ impl Shim {
             None => return Err(gone()),
         }
         self.connection.send(seq, request, &[]).await?;
-        answer.await.map_err(|_| gone())?.map_err(Error::Create)
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.map_err(|_| gone())?.map_err(Error::Create),
+            Err(_) => Err(Error::Other("the pod's shim does not answer".to_owned())),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod record;
 mod session;
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,10 +93,12 @@ struct Inner {
 impl Embedded {
     /// Opens the directories, adopts the pods that run, and marks those that do not. Needs root and a tokio runtime.
     pub async fn open(config: Config) -> Result<Self> {
-        for directory in ["s", "m"] {
-            std::fs::create_dir_all(config.run_dir.join(directory))?;
+        let (state, run) = (&config.state_dir, &config.run_dir);
+        for directory in [run.join("s"), run.join("m"), state.join("sandboxes"), state.join("images")] {
+            std::fs::create_dir_all(&directory)?;
+            // images bring set-id programs, which the host's users must not reach
+            std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
         }
-        std::fs::create_dir_all(config.state_dir.join("sandboxes"))?;
         // the kernel knows mounts by their real paths
         let config =
             Config { state_dir: config.state_dir.canonicalize()?, run_dir: config.run_dir.canonicalize()?, ..config };

@@ -248,6 +248,7 @@ impl Inner {
             return Ok(());
         }
         let record = container.record.lock().clone();
+        let log = container.log_path();
         let start = Start {
             container: id.to_owned(),
             bundle: container.directory.clone(),
@@ -258,8 +259,9 @@ impl Inner {
             user: record.user,
             cgroup: record.cgroup,
             oom_score_adj: record.config.resources.oom_score_adj,
-            log: container.log_path(),
-            log_max_bytes: self.config.log_max_bytes,
+            // `/dev/null` is not to be renamed
+            log_max_bytes: if log.starts_with("/dev") { 0 } else { self.config.log_max_bytes },
+            log,
             log_max_files: self.config.log_max_files,
             stdin: record.config.stdin,
             stdin_once: record.config.stdin_once,
@@ -357,11 +359,15 @@ impl Inner {
 
     /// Ends the shim and removes all that is a sandbox's. Again is as well.
     pub(super) async fn destroy_sandbox(self: Arc<Self>, sandbox: Arc<Sandbox>) -> Result<()> {
-        if let Ok(shim) = self.shim(&sandbox) {
-            // its answer, or its end
-            let _ = shim.request(Request::Shutdown).await;
+        // taken first, so that its end is no surprise
+        let shim = sandbox.shim.lock().take();
+        if let Some(shim) = shim {
+            let told = tokio::time::timeout(KILL_PATIENCE, shim.request(Request::Shutdown)).await;
+            if !matches!(told, Ok(Ok(_))) {
+                // it is this sandbox's shim as long as its socket was not closed
+                let _ = crate::sys::kill(sandbox.shim_pid.load(Ordering::Relaxed), libc::SIGKILL);
+            }
         }
-        *sandbox.shim.lock() = None;
         let inner = self.clone();
         blocking(move || {
             let config = sandbox.record.lock().config.clone();

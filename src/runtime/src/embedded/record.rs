@@ -100,9 +100,13 @@ impl Container {
         state.pid != 0 && !state.exited()
     }
 
+    /// A pod without a log directory has no logs.
     pub fn log_path(&self) -> PathBuf {
         let record = self.record.lock();
         let directory = self.sandbox.record.lock().config.log_directory.clone();
+        if directory.as_os_str().is_empty() {
+            return PathBuf::from("/dev/null");
+        }
         directory.join(&record.config.name).join(format!("{}.log", record.config.attempt))
     }
 

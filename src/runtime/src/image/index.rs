@@ -55,8 +55,11 @@ pub type Entries = BTreeMap<String, Entry>;
 pub struct Index {
     path: PathBuf,
     /// The last read, and the file that it was read from.
-    cache: Mutex<(Option<(u64, i64, i64)>, Arc<Entries>)>,
+    cache: Mutex<(Option<Stamp>, Arc<Entries>)>,
 }
+
+/// Inode and time: a replaced file has others.
+type Stamp = (u64, i64, i64);
 
 impl Index {
     pub fn new(path: PathBuf) -> Self {

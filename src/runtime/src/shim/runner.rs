@@ -86,6 +86,11 @@ fn exec_process(start: &Start, request: &Exec, stdio: Stdio) -> Result<i32, Stri
     let mut process = spec.get("process").cloned().ok_or("config.json has no process")?;
     process["args"] = request.command.clone().into();
     process["terminal"] = request.tty.into();
+    if let Some(env) = process["env"].as_array_mut().filter(|_| request.tty)
+        && !env.iter().any(|e| e.as_str().is_some_and(|e| e.starts_with("TERM=")))
+    {
+        env.push("TERM=xterm".into());
+    }
     let file = start.run.join(format!("exec-{}.json", std::process::id()));
     fs::write(&file, process.to_string()).map_err(text("the process's description"))?;
     adjust_oom_score(start.oom_score_adj);
