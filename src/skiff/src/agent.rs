@@ -49,7 +49,7 @@ impl Agent {
     pub async fn new(options: Options, client: Arc<dyn Client>) -> Result<Agent> {
         let runtime = Arc::new(runtime(&options.paths).await?);
         let archives = options.paths.image_archives();
-        let images = runtime.images().clone();
+        let images = runtime.store().clone();
         // a node is useful before its archives are in: pods that need them wait in their back-off
         tokio::task::spawn_blocking(move || images.import_directory(&archives));
         let network = PodNetwork(network::PodNetwork::new(network_config(&options)).context("pod network")?);
