@@ -30,6 +30,8 @@ pub(crate) struct Context {
     pub clock: Arc<dyn Clock>,
     pub machine: Machine,
     pub resolver: Resolver,
+    /// A pull has brought an image: the node's list has changed.
+    pub images_changed: tokio::sync::Notify,
 }
 
 impl Context {

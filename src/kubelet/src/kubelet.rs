@@ -32,7 +32,7 @@ impl Kubelet {
         client: Arc<dyn Client>,
         runtime: Arc<dyn Runtime>,
         network: Arc<dyn PodNetwork>,
-    ) -> Arc<Kubelet> {
+    ) -> Kubelet {
         Kubelet::with(config, client, runtime, network, Arc::new(Kernel), Arc::new(SystemClock))
     }
 
@@ -44,7 +44,7 @@ impl Kubelet {
         network: Arc<dyn PodNetwork>,
         mounter: Arc<dyn Mounter>,
         clock: Arc<dyn Clock>,
-    ) -> Arc<Kubelet> {
+    ) -> Kubelet {
         let own = CancellationToken::new();
         let mailboxes: Arc<Mailboxes> = Arc::default();
         let wake = mailboxes.clone();
@@ -58,6 +58,7 @@ impl Kubelet {
             puller: Puller::default(),
             machine: Machine::read(),
             resolver,
+            images_changed: tokio::sync::Notify::new(),
             client,
             runtime,
             network,
@@ -66,7 +67,7 @@ impl Kubelet {
             config,
         });
         let pods = Informer::start(ctx.client.clone(), selector(&ctx.config.node_name), own.clone());
-        Arc::new(Kubelet { ctx, pods, mailboxes, own })
+        Kubelet { ctx, pods, mailboxes, own }
     }
 
     /// Runs until `stop` is cancelled. The pods' containers go on, and the next kubelet adopts them.

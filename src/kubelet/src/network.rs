@@ -40,3 +40,19 @@ pub trait PodNetwork: Send + Sync + 'static {
     /// Gives the addresses back. The network namespace may be gone already.
     async fn teardown(&self, pod: &PodKey) -> Result<()>;
 }
+
+/// Waits until the network's readiness is not `seen`; a change just before the call is not missed.
+pub(crate) async fn turned(network: &dyn PodNetwork, seen: bool) {
+    while network.ready() == seen {
+        let already = async {
+            if network.ready() == seen {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased; // first listen, then look
+            () = network.changed() => {}
+            () = already => {}
+        }
+    }
+}

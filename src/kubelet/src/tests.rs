@@ -40,7 +40,8 @@ fn start(
         cluster_dns: vec!["10.43.0.10".parse().unwrap()],
         ..Config::default()
     };
-    let kubelet = Kubelet::with(config, api.arc(), runtime.clone(), network.clone(), Arc::new(NoMounts), clock.clone());
+    let kubelet =
+        Arc::new(Kubelet::with(config, api.arc(), runtime.clone(), network.clone(), Arc::new(NoMounts), clock.clone()));
     let stop = CancellationToken::new();
     let (k, s) = (kubelet.clone(), stop.clone());
     (kubelet, stop, tokio::spawn(async move { k.run(s).await }))

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::machine::{architecture, file_system, meminfo};
 use super::status;
 use crate::context::Context;
+use crate::network::turned;
 
 const HEARTBEAT: Duration = Duration::from_secs(300);
 
@@ -20,7 +21,9 @@ const HEARTBEAT: Duration = Duration::from_secs(300);
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     stop.run_until_cancelled(async {
         let mut wait = Duration::from_millis(50);
+        let mut ready;
         let mut object = loop {
+            ready = ctx.network.ready();
             match register(&ctx).await {
                 Ok(o) => break o,
                 Err(error) => {
@@ -34,9 +37,11 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         loop {
             let mut heartbeat = false;
             tokio::select! {
-                () = ctx.network.changed() => {}
+                () = turned(&*ctx.network, ready) => {}
+                () = ctx.images_changed.notified() => {}
                 () = tokio::time::sleep(HEARTBEAT) => heartbeat = true,
             }
+            ready = ctx.network.ready();
             match tell(&ctx, object.clone(), heartbeat).await {
                 Ok(o) => object = o,
                 Err(error) => {

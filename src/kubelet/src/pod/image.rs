@@ -47,7 +47,10 @@ impl Puller {
         let mut error = None;
         for credentials in credentials(ctx, spec, namespace, &registry).await.into_iter().map(Some).chain([None]) {
             match ctx.runtime.pull_image(image, credentials).await {
-                Ok(id) => return Ok(id),
+                Ok(id) => {
+                    ctx.images_changed.notify_one();
+                    return Ok(id);
+                }
                 Err(e) => error = error.or(Some(e)),
             }
         }

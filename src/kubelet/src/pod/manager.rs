@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::mailbox::Mailbox;
 use super::worker::{Known, Worker};
 use crate::context::Context;
+use crate::network::turned;
 
 #[derive(Default)]
 pub(crate) struct Mailboxes {
@@ -53,9 +54,14 @@ impl Manager {
             None => handler.gone(c.object()),
         });
         me.orphans().await;
+        let mut ready = false;
         loop {
             let event = tokio::select! {
                 e = events.recv() => e,
+                () = turned(&*me.ctx.network, ready) => {
+                    ready = !ready;
+                    Ok(Event::Lagged)
+                }
                 () = me.stop.cancelled() => break,
             };
             match event {

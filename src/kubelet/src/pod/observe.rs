@@ -47,8 +47,9 @@ impl RuntimePod {
     pub fn ready_sandbox(&self) -> Option<&SandboxStatus> {
         self.sandbox().filter(|s| s.ready)
     }
+    /// What must be stopped before the pod can go; a container that never started goes with its sandbox.
     pub fn alive(&self) -> impl Iterator<Item = &ContainerStatus> {
-        self.containers.iter().filter(|c| c.state != ContainerState::Exited)
+        self.containers.iter().filter(|c| c.state == ContainerState::Running)
     }
 }
 

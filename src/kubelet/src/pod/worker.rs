@@ -191,6 +191,12 @@ impl Worker {
             return Ok(false);
         }
         if let Some(attempt) = actions.create_sandbox {
+            if spec.host_network != Some(true) && !self.ctx.network.ready() {
+                // the manager wakes everyone when it is
+                let text = "network is not ready: container runtime network not ready";
+                self.ctx.warning(object, None, "NetworkNotReady", text);
+                return Ok(false);
+            }
             if let Err(e) = sandbox::run(&self.ctx, object, pod, spec, attempt).await {
                 self.ctx.warning(object, None, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {e}"));
                 let delay = self.retry_later("");

@@ -50,7 +50,7 @@ async fn server() -> Server {
         ..Config::default()
     };
     let network = Arc::new(FakeNetwork::default());
-    let kubelet = Kubelet::with(config, api.arc(), runtime.clone(), network, Arc::new(NoMounts), clock);
+    let kubelet = Arc::new(Kubelet::with(config, api.arc(), runtime.clone(), network, Arc::new(NoMounts), clock));
     let stop = CancellationToken::new();
     let (k, s) = (kubelet.clone(), stop.clone());
     tokio::spawn(async move { k.run(s).await });
