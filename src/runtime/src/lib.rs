@@ -18,5 +18,5 @@ pub mod shim;
 mod spec;
 mod sys;
 
-pub use embedded::{Config, Embedded, killall};
+pub use embedded::{Config, Embedded, killall, layers_in_use};
 pub use spec::*;

@@ -237,6 +237,63 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Loads a device program and attaches it to a version 2 control group, which keeps it.
+pub fn attach_device_program(group: BorrowedFd<'_>, code: &[u64]) -> io::Result<()> {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_ATTACH: libc::c_int = 8;
+    const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    const BPF_F_ALLOW_MULTI: u32 = 2;
+    /// The beginning of the kernel's `union bpf_attr` for loading; what is not given counts as zero.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        code: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+    }
+    /// The same for attaching.
+    #[repr(C)]
+    struct Attach {
+        target: u32,
+        program: u32,
+        kind: u32,
+        flags: u32,
+    }
+    fn bpf<T>(command: libc::c_int, argument: &T) -> io::Result<libc::c_long> {
+        // SAFETY: `argument` is laid out as the command's part of `union bpf_attr`, its size is given, and what it
+        // points to lives through the call, which only reads it.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, argument, size_of::<T>()) };
+        Ok(nix::errno::Errno::result(result)?)
+    }
+    let count = u32::try_from(code.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let license = c"Apache-2.0";
+    let load = Load {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        count,
+        code: code.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+    };
+    let fd = bpf(BPF_PROG_LOAD, &load)?;
+    let fd = RawFd::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let program = unsafe { OwnedFd::from_raw_fd(fd) };
+    let number = |fd: RawFd| u32::try_from(fd).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let attach = Attach {
+        target: number(group.as_raw_fd())?,
+        program: number(program.as_raw_fd())?,
+        kind: BPF_CGROUP_DEVICE,
+        flags: BPF_F_ALLOW_MULTI,
+    };
+    bpf(BPF_PROG_ATTACH, &attach).map(drop)
+}
+
 /// Gives a descriptor to tokio's reactor.
 pub fn register(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` answers `as_raw_fd` with the same open descriptor for as long as it lives.

@@ -238,4 +238,12 @@ async fn an_image_of_many_layers() {
     let config = runtime::ContainerConfig { image: "many:1".to_owned(), ..container("c", "ls /files | wc -l") };
     let id = run(&runtime, &pod, config).await;
     assert_eq!(log(&exited(&runtime, &id).await), "stdout F 119\n");
+    // an image that goes leaves the layers that a container has
+    assert_eq!(runtime::layers_in_use(&host.path("state")).unwrap().len(), 120);
+    let layers = || std::fs::read_dir(runtime.store().layers_directory()).unwrap().count();
+    runtime.remove_image("many:1").await.unwrap();
+    assert_eq!(layers(), 240);
+    runtime.remove_sandbox(&pod).await.unwrap();
+    assert!(runtime::layers_in_use(&host.path("state")).unwrap().is_empty());
+    assert_eq!(layers(), 0);
 }

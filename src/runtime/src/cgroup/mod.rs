@@ -3,11 +3,13 @@
 //! A group is named by one path (`/kubepods/burstable/pod<uid>/<container>`), which is the same in every hierarchy.
 //! [`values`] is pure: it says which value goes into which file.
 
+pub mod devices;
 mod stats;
 mod values;
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -114,6 +116,13 @@ impl Cgroups {
             }
         }
         Ok(())
+    }
+
+    /// Lets the group's processes use these devices only. Version 2; in version 1 libcontainer sees to it.
+    pub fn allow_devices(&self, path: &str, rules: &[devices::Rule]) -> io::Result<()> {
+        let Some(hierarchy) = self.hierarchies.iter().find(|h| h.v2).filter(|_| self.unified()) else { return Ok(()) };
+        let group = fs::File::open(hierarchy.directory(path))?;
+        crate::sys::attach_device_program(group.as_fd(), &devices::program(rules))
     }
 
     /// Moves a process into the group in every hierarchy, also those that only track (systemd's). For shims, which
@@ -350,6 +359,25 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         cgroups.adopt(&path, pid).unwrap();
         assert!(cgroups.unified());
+
+        cgroups.allow_devices(&path, &devices::defaults()).unwrap();
+        let script = "read go; for d in null zero full urandom tty kmsg mem fuse; do (: < /dev/$d) 2>&1; done";
+        let mut reader = std::process::Command::new("sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        cgroups.adopt(&path, i32::try_from(reader.id()).unwrap()).unwrap();
+        std::io::Write::write_all(&mut reader.stdin.take().unwrap(), b"go\n").unwrap();
+        let said = String::from_utf8(reader.wait_with_output().unwrap().stdout).unwrap();
+        let denied: Vec<_> = said.lines().filter(|l| l.contains("not permitted")).collect();
+        for (device, allowed) in [("null", true), ("zero", true), ("urandom", true), ("kmsg", false), ("fuse", false)] {
+            let path = format!("/dev/{device}");
+            if Path::new(&path).exists() {
+                assert_eq!(!denied.iter().any(|l| l.contains(&path)), allowed, "{device}: {said}");
+            }
+        }
         let top = format!("/skifftest-{}", std::process::id());
         cgroups.kill(&top);
         use std::os::unix::process::ExitStatusExt;

@@ -32,6 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 pub use clean::killall;
+pub use record::layers_in_use;
 use record::{Container, Sandbox};
 
 use crate::cgroup::Cgroups;
@@ -88,6 +89,7 @@ struct Inner {
     events: broadcast::Sender<Event>,
     /// Said once.
     warned_seccomp: AtomicBool,
+    warned_devices: AtomicBool,
 }
 
 impl Embedded {
@@ -117,6 +119,7 @@ impl Embedded {
             containers: Mutex::default(),
             events: broadcast::channel(1024).0,
             warned_seccomp: AtomicBool::new(false),
+            warned_devices: AtomicBool::new(false),
         };
         let embedded = Self(Arc::new(inner));
         embedded.adopt().await?;

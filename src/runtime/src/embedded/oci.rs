@@ -47,6 +47,8 @@ pub struct Input<'i> {
     pub sandbox_run: &'i Path,
     pub cgroup: &'i str,
     pub cgroup_v1_mounts: Vec<(String, PathBuf)>,
+    /// Whether the group allows the container's devices only.
+    pub devices_held: bool,
     /// `container.devices`, looked up.
     pub devices: Vec<(HostDevice, String)>,
 }
@@ -215,16 +217,8 @@ fn mounts(input: &Input) -> (Vec<Value>, Vec<Bind>) {
 fn capabilities(input: &Input) -> Vec<&'static str> {
     let Input { container, host, .. } = input;
     let security = &container.security;
-    let mut set: BTreeSet<&'static str> = if security.privileged {
-        host.bounding.clone()
-    } else {
-        let mut set: BTreeSet<&'static str> = DEFAULT_CAPABILITIES.into_iter().collect();
-        if host.unified {
-            // version 2 has no device list to hold a made device node back
-            set.remove("CAP_MKNOD");
-        }
-        set
-    };
+    let mut set: BTreeSet<&'static str> =
+        if security.privileged { host.bounding.clone() } else { DEFAULT_CAPABILITIES.into_iter().collect() };
     let known = |name: &str| {
         let name = name.to_ascii_uppercase();
         let name = if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
@@ -240,6 +234,10 @@ fn capabilities(input: &Input) -> Vec<&'static str> {
     set.extend(security.add_capabilities.iter().filter_map(|n| known(n)));
     for name in security.drop_capabilities.iter().filter_map(|n| known(n)) {
         set.remove(name);
+    }
+    if !security.privileged && !input.devices_held {
+        // nothing would hold a made device node back
+        set.remove("CAP_MKNOD");
     }
     set.into_iter().filter(|c| host.bounding.contains(c)).collect()
 }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::client::Shim;
 use super::record::{Container, ContainerRecord, Sandbox, SandboxRecord, now, write_json};
 use super::{Inner, blocking, host, oci};
+use crate::cgroup;
 use crate::image::Store;
 use crate::shim::protocol::{Reply, Request, ShimConfig, Start, State};
 use crate::{ContainerConfig, Error, Resources, Result, SandboxConfig};
@@ -202,6 +203,8 @@ impl Inner {
         if config.security.privileged {
             host.devices = host::devices();
         }
+        self.cgroups.create(&record.cgroup, &record.config.resources, true)?;
+        let held = config.security.privileged || self.hold_devices(&record.cgroup, &devices);
         let sandbox_config = sandbox.record.lock().config.clone();
         let (spec, binds) = oci::spec(&oci::Input {
             sandbox: &sandbox_config,
@@ -215,6 +218,7 @@ impl Inner {
             sandbox_run: &sandbox.run,
             cgroup: &record.cgroup,
             cgroup_v1_mounts: if host.unified { Vec::new() } else { self.cgroups.v1_mounts(&record.cgroup) },
+            devices_held: held,
             devices,
         })
         .map_err(Error::Create)?;
@@ -232,9 +236,27 @@ impl Inner {
         fs::set_permissions(container.directory.join("upper"), fs::Permissions::from_mode(0o755))?;
         write_json(&container.directory.join("container.json"), &record)?;
         write_json(&container.directory.join("config.json"), &spec)?;
-        self.cgroups.create(&record.cgroup, &record.config.resources, true)?;
         *container.record.lock() = record;
         Ok(())
+    }
+
+    /// Whether the group now allows only these devices and the standard ones.
+    fn hold_devices(&self, group: &str, devices: &[(oci::HostDevice, String)]) -> bool {
+        let mut rules = cgroup::devices::defaults();
+        let number = |n: u64| u32::try_from(n).ok();
+        rules.extend(devices.iter().map(|(device, access)| cgroup::devices::Rule {
+            kind: Some(device.kind),
+            major: number(device.major),
+            minor: number(device.minor),
+            access: access.clone(),
+        }));
+        let held = self.cgroups.allow_devices(group, &rules);
+        if let Err(error) = &held
+            && !self.warned_devices.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%error, "devices are not held back by BPF: containers do without CAP_MKNOD");
+        }
+        held.is_ok()
     }
 
     pub(super) async fn start_container(&self, id: &str) -> Result<()> {
@@ -328,6 +350,11 @@ impl Inner {
         })
         .await?;
         self.containers.lock().remove(&container.id);
+        if self.images.find(&container.record.lock().image_id)?.is_none() {
+            // it may have been the last that needed its image's layers
+            let (store, in_use) = (self.images.clone(), self.layers_in_use());
+            blocking(move || store.collect(&in_use)).await?;
+        }
         self.tell(&container.sandbox);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! in memory. Records are written before what they describe is made and removed after it is gone, so that a start
 //! after a crash finds everything there is to clean up.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -151,6 +152,19 @@ fn reason(state: &State) -> &'static str {
         s if s.exit_code == 0 => "Completed",
         _ => "Error",
     }
+}
+
+/// The diff ids that containers need, by the records of a runtime's `state_dir`: for [`crate::image::Store::remove`] by
+/// a command beside the agent.
+pub fn layers_in_use(state_dir: &Path) -> crate::Result<HashSet<String>> {
+    let children = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path());
+    let containers = children(&state_dir.join("sandboxes")).flat_map(|sandbox| children(&sandbox).collect::<Vec<_>>());
+    let records = containers.map(|c| c.join("container.json")).filter(|file| file.exists());
+    let mut layers = HashSet::new();
+    for file in records {
+        layers.extend(read_json::<ContainerRecord>(&file)?.layers);
+    }
+    Ok(layers)
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {

@@ -4,6 +4,7 @@ use super::*;
 use crate::{Mount, Security};
 
 fn build(sandbox: SandboxConfig, container: ContainerConfig, image: image::Config, host: Host) -> (Value, Vec<Bind>) {
+    let devices_held = !host.unified;
     spec(&Input {
         sandbox: &sandbox,
         container: &container,
@@ -16,6 +17,7 @@ fn build(sandbox: SandboxConfig, container: ContainerConfig, image: image::Confi
         sandbox_run: Path::new("/run/m/s"),
         cgroup: "/kubepods/podx/c",
         cgroup_v1_mounts: vec![("memory".to_owned(), "/sys/fs/cgroup/memory/kubepods/podx/c".into())],
+        devices_held,
         devices: Vec::new(),
     })
     .unwrap()
@@ -89,7 +91,7 @@ fn capabilities_are_added_dropped_and_bounded() {
         ..Default::default()
     };
     assert_eq!(count(Security::default(), false), 14);
-    assert_eq!(count(Security::default(), true), 13, "no device list holds MKNOD back in version 2");
+    assert_eq!(count(Security::default(), true), 13, "nothing holds made devices back");
     assert_eq!(count(of(&["NET_ADMIN", "CAP_SYS_TIME", "nonsense"], &["kill"]), false), 15);
     assert_eq!(count(of(&["NET_RAW"], &["ALL"]), false), 1);
     assert_eq!(count(of(&["ALL"], &["NET_RAW"]), false), 39);
