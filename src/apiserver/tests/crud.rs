@@ -1,0 +1,223 @@
+//! Writing and reading one object, over HTTPS: what upstream answers, this answers.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Cluster;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn map(name: &str, data: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": data}})
+}
+
+#[tokio::test]
+async fn an_object_lives_and_dies() {
+    let c = Cluster::start().await;
+    let made = c.made(MAPS, map("a", "1")).await;
+    let meta = &made["metadata"];
+    assert_eq!((&meta["name"], &meta["namespace"]), (&json!("a"), &json!("default")));
+    assert!(meta["uid"].as_str().unwrap().len() == 36 && meta["creationTimestamp"].is_string());
+
+    assert_eq!(c.get(&format!("{MAPS}/a")).await.json(), made);
+    let yaml = c.send("GET", &format!("{MAPS}/a"), &[("accept", "application/yaml")], "").await;
+    assert!(yaml.text().contains("kind: ConfigMap"), "{}", yaml.text());
+
+    let again = c.json("POST", MAPS, map("a", "1")).await;
+    assert_eq!(again.failure(), (409, "configmaps \"a\" already exists".into()));
+    assert_eq!(again.json()["reason"], "AlreadyExists");
+
+    // no change, no new revision
+    let same = c.json("PUT", &format!("{MAPS}/a"), made.clone()).await;
+    assert_eq!(same.json(), made);
+    let changed = c.json("PUT", &format!("{MAPS}/a"), map("a", "2")).await.json();
+    assert_eq!(changed["data"]["k"], "2");
+    assert_eq!(changed["metadata"]["uid"], made["metadata"]["uid"]);
+
+    // the old revision is refused
+    let stale = c.json("PUT", &format!("{MAPS}/a"), made.clone()).await;
+    let text = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to \
+                the latest version and try again";
+    assert_eq!(stale.failure(), (409, text.into()));
+    let mut other = map("a", "3");
+    other["metadata"]["uid"] = json!("not-this-one");
+    let wrong = c.json("PUT", &format!("{MAPS}/a"), other).await.failure();
+    assert!(wrong.0 == 409 && wrong.1.contains("Precondition failed: UID in precondition: not-this-one"), "{wrong:?}");
+
+    let gone = c.delete(&format!("{MAPS}/a")).await;
+    assert_eq!((gone.code, &gone.json()["status"]), (200, &json!("Success")));
+    assert_eq!(gone.json()["details"]["uid"], made["metadata"]["uid"]);
+    assert_eq!(c.get(&format!("{MAPS}/a")).await.failure(), (404, "configmaps \"a\" not found".into()));
+    assert_eq!(c.delete(&format!("{MAPS}/a")).await.code, 404);
+}
+
+#[tokio::test]
+async fn what_a_client_may_not_say_is_refused() {
+    let c = Cluster::start().await;
+    c.made(MAPS, map("a", "1")).await;
+    let one = format!("{MAPS}/a");
+    let mut elsewhere = map("b", "1");
+    elsewhere["metadata"]["namespace"] = json!("other");
+    let mut versioned = map("b", "1");
+    versioned["metadata"]["resourceVersion"] = json!("1");
+    for (method, path, body, code, text) in [
+        ("POST", MAPS, map("B_", "1"), 422, "ConfigMap \"B_\" is invalid: metadata.name: Invalid value"),
+        ("POST", MAPS, elsewhere, 400, "the namespace of the provided object does not match"),
+        ("POST", MAPS, versioned, 500, "resourceVersion should not be set on objects to be created"),
+        ("POST", MAPS, json!({"kind": "Pod", "apiVersion": "v1"}), 400, "cannot be handled as a ConfigMap"),
+        (
+            "POST",
+            MAPS,
+            json!({"kind": "ConfigMap", "apiVersion": "v2"}),
+            400,
+            "does not match the expected API version (v1)",
+        ),
+        ("POST", MAPS, json!({"metadata": {"name": "x"}, "data": {"k": 1}}), 400, "json: cannot unmarshal number"),
+        ("PUT", one.as_str(), map("b", "1"), 400, "the name of the object (b) does not match the name on the URL (a)"),
+        ("PUT", "/api/v1/namespaces/default/configmaps/nope", map("nope", "1"), 404, "configmaps \"nope\" not found"),
+        ("POST", "/api/v1/configmaps", map("b", "1"), 404, "the server could not find the requested resource"),
+        ("POST", "/api/v1/namespaces/default/nothings", map("b", "1"), 404, "could not find the requested resource"),
+        ("POST", one.as_str(), map("b", "1"), 405, "does not allow this method"),
+        (
+            "POST",
+            "/api/v1/namespaces/secret/configmaps",
+            map("b", "1"),
+            403,
+            "configmaps is forbidden: User \"tester\" cannot create",
+        ),
+    ] {
+        let (got, message) = c.json(method, path, body).await.failure();
+        assert!(got == code && message.contains(text), "{method} {path}: {got} {message}");
+    }
+    let headers = [("content-type", "application/vnd.kubernetes.protobuf")];
+    assert_eq!(c.send("POST", MAPS, &headers, "k8s").await.code, 415);
+    assert_eq!(c.send("GET", &one, &[("accept", "application/vnd.kubernetes.protobuf")], "").await.code, 406);
+    let both = "application/vnd.kubernetes.protobuf,application/json";
+    assert_eq!(c.send("GET", &one, &[("accept", both)], "").await.code, 200);
+    assert_eq!(c.send("POST", MAPS, &[], vec![b'x'; 4 << 20]).await.code, 413);
+    assert_eq!(c.send("GET", &one, &[("x-nobody", "1")], "").await.code, 401);
+    assert_eq!(c.send("GET", "/livez", &[("x-nobody", "1")], "").await.text(), "ok");
+}
+
+#[tokio::test]
+async fn names_are_generated_and_fields_checked() {
+    let c = Cluster::start().await;
+    let body = json!({"metadata": {"generateName": "gen-"}});
+    let name = c.made(MAPS, body).await["metadata"]["name"].as_str().unwrap().to_owned();
+    assert!(name.starts_with("gen-") && name.len() == 9, "{name}");
+
+    let odd = json!({"metadata": {"name": "odd"}, "spec": {}, "data": {}});
+    let strict = c.json("POST", &format!("{MAPS}?fieldValidation=Strict"), odd.clone()).await.failure();
+    assert!(strict.0 == 400 && strict.1.contains("strict decoding error: unknown field \"spec\""), "{strict:?}");
+    let warned = c.json("POST", MAPS, odd.clone()).await;
+    assert_eq!((warned.code, warned.warnings()), (201, vec!["299 - \"unknown field \\\"spec\\\"\""]));
+    assert!(warned.json().get("spec").is_none());
+    let ignored = c.json("PUT", &format!("{MAPS}/odd?fieldValidation=Ignore"), odd).await;
+    assert!(ignored.code == 200 && ignored.warnings().is_empty());
+    let twice = c.send("POST", MAPS, &[], r#"{"metadata":{"name":"t"},"data":{"a":"1","a":"2"}}"#).await;
+    assert_eq!(twice.warnings(), ["299 - \"duplicate field \\\"data.a\\\"\""]);
+    let yaml = "metadata: {name: y}\ndata:\n  a: b\n";
+    assert_eq!(c.send("POST", MAPS, &[("content-type", "application/yaml")], yaml).await.json()["data"]["a"], "b");
+
+    // dry runs leave nothing behind
+    assert_eq!(c.json("POST", &format!("{MAPS}?dryRun=All"), map("dry", "1")).await.code, 201);
+    assert_eq!(c.get(&format!("{MAPS}/dry")).await.code, 404);
+    c.made(MAPS, map("a", "1")).await;
+    assert_eq!(c.json("PUT", &format!("{MAPS}/a?dryRun=All"), map("a", "2")).await.json()["data"]["k"], "2");
+    assert_eq!(c.delete(&format!("{MAPS}/a?dryRun=All")).await.code, 200);
+    assert_eq!(c.get(&format!("{MAPS}/a")).await.json()["data"]["k"], "1");
+    assert_eq!(c.json("POST", &format!("{MAPS}?dryRun=Some"), map("dry", "1")).await.code, 422);
+}
+
+#[tokio::test]
+async fn patches() {
+    let c = Cluster::start().await;
+    c.made(MAPS, map("a", "1")).await;
+    let one = format!("{MAPS}/a");
+    for (kind, patch, code, want) in [
+        ("merge-patch", r#"{"data":{"k":null,"m":"2"}}"#, 200, json!({"m": "2"})),
+        ("json-patch", r#"[{"op":"add","path":"/data/j","value":"3"}]"#, 200, json!({"m": "2", "j": "3"})),
+        ("strategic-merge-patch", r#"{"data":{"j":null,"$retainKeys":["m"]}}"#, 200, json!({"m": "2"})),
+        ("json-patch", r#"[{"op":"test","path":"/data/m","value":"x"}]"#, 422, Value::Null),
+        ("merge-patch", "[", 400, Value::Null),
+        ("merge-patch", r#"{"metadata":{"resourceVersion":"1"}}"#, 409, Value::Null),
+        ("merge-patch", r#"{"metadata":{"name":"b"}}"#, 400, Value::Null),
+        ("unknown-patch", "{}", 415, Value::Null),
+    ] {
+        let kind = format!("application/{kind}+json");
+        let answer = c.send("PATCH", &one, &[("content-type", &kind)], patch.to_owned()).await;
+        assert_eq!(answer.code, code, "{patch}: {}", answer.text());
+        if code == 200 {
+            assert_eq!(answer.json()["data"], want, "{patch}");
+        }
+    }
+    // twenty at once: each is applied to what the others left
+    let send = |i: u32| c.json("PATCH", &one, json!({"data": {format!("p{i}"): "x"}}));
+    let done = futures::future::join_all((0..20).map(send)).await;
+    let fine = done.iter().filter(|a| a.code == 200).count();
+    let have = c.get(&one).await.json()["data"].as_object().unwrap().len();
+    assert_eq!(have, fine + 1);
+}
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+fn deployment() -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}},
+        "status": {"replicas": 9}})
+}
+
+#[tokio::test]
+async fn status_and_scale_are_views_of_one_object() {
+    let c = Cluster::start().await;
+    let made = c.made(DEPLOYMENTS, deployment()).await;
+    assert_eq!(made["metadata"]["generation"], 1);
+    assert!(made["status"]["replicas"].is_null());
+    let one = format!("{DEPLOYMENTS}/d");
+
+    let status =
+        c.json("PATCH", &format!("{one}/status"), json!({"status": {"replicas": 1}, "spec": {"replicas": 7}})).await;
+    let tree = status.json();
+    assert_eq!((&tree["status"]["replicas"], &tree["spec"]["replicas"]), (&json!(1), &json!(2)));
+    assert_eq!(tree["metadata"]["generation"], 1);
+    let main = c.json("PATCH", &one, json!({"status": {"replicas": 5}, "spec": {"replicas": 3}})).await.json();
+    assert_eq!((&main["status"]["replicas"], &main["metadata"]["generation"]), (&json!(1), &json!(2)));
+
+    let mut scale = c.get(&format!("{one}/scale")).await.json();
+    assert_eq!(
+        (&scale["kind"], &scale["apiVersion"], &scale["spec"]["replicas"]),
+        (&json!("Scale"), &json!("autoscaling/v1"), &json!(3))
+    );
+    assert_eq!(scale["status"], json!({"replicas": 1, "selector": "a=b"}));
+    scale["spec"]["replicas"] = json!(4);
+    assert_eq!(c.json("PUT", &format!("{one}/scale"), scale.clone()).await.json()["spec"]["replicas"], 4);
+    assert_eq!(c.json("PUT", &format!("{one}/scale"), scale).await.code, 409);
+    let patched = c.json("PATCH", &format!("{one}/scale"), json!({"spec": {"replicas": 0}})).await;
+    assert_eq!((patched.code, c.get(&one).await.json()["spec"]["replicas"].clone()), (200, json!(0)));
+    let negative = c.json("PATCH", &format!("{one}/scale"), json!({"spec": {"replicas": -1}})).await;
+    assert_eq!(negative.code, 422, "{}", negative.text());
+    assert_eq!(c.get(&format!("{one}/nothing")).await.code, 404);
+}
+
+#[tokio::test]
+async fn old_versions_are_converted_with_a_warning() {
+    let c = Cluster::start().await;
+    let mut old = deployment();
+    old["apiVersion"] = json!("extensions/v1beta1");
+    old["spec"].as_object_mut().unwrap().remove("selector");
+    let path = "/apis/extensions/v1beta1/namespaces/default/deployments";
+    let made = c.json("POST", path, old).await;
+    assert_eq!((made.code, &made.json()["apiVersion"]), (201, &json!("extensions/v1beta1")), "{}", made.text());
+    assert!(made.warnings()[0].contains("extensions/v1beta1 Deployment is deprecated"), "{:?}", made.warnings());
+    let new = c.get(&format!("{DEPLOYMENTS}/d")).await.json();
+    assert_eq!(
+        (&new["apiVersion"], &new["spec"]["selector"]),
+        (&json!("apps/v1"), &json!({"matchLabels": {"a": "b"}}))
+    );
+    let list = c.get(path).await.json();
+    assert_eq!(
+        (&list["apiVersion"], &list["items"][0]["apiVersion"]),
+        (&json!("extensions/v1beta1"), &json!("extensions/v1beta1"))
+    );
+}
