@@ -7,6 +7,8 @@ use std::sync::Arc;
 use api::{DecodeError, Object};
 
 use crate::node::{NodeInfo, PodInfo};
+use crate::preempt::Nominations;
+use crate::term::Namespaces;
 
 #[derive(Default)]
 pub struct Cache {
@@ -14,7 +16,9 @@ pub struct Cache {
     /// Where each pod is; a node may still be unknown here.
     places: HashMap<Box<str>, Place>,
     /// Labels by namespace name.
-    pub namespaces: HashMap<String, BTreeMap<Box<str>, Box<str>>>,
+    pub namespaces: Namespaces,
+    /// Pods that wait for others to leave.
+    pub nominations: Nominations,
 }
 
 struct Place {
@@ -40,6 +44,7 @@ impl Cache {
                 info.pods = old.pods;
                 info.requested = old.requested;
                 info.scored = old.scored;
+                info.with_terms = old.with_terms;
             }
             None => self.places.values().filter(|p| p.node == name).for_each(|p| info.add(p.pod.clone())),
         }

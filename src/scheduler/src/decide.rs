@@ -6,7 +6,9 @@ use crate::cache::Cache;
 use crate::event::Plugins;
 use crate::filter::{self, Cycle, Rejection};
 use crate::node::{NodeInfo, PodInfo};
+use crate::preempt::nominated_node;
 use crate::score;
+use crate::volumes::Volumes;
 
 pub enum Decision {
     Node(String),
@@ -51,25 +53,37 @@ pub fn histogram<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
     texts.join(", ")
 }
 
-pub fn decide(pod: &PodInfo, cache: &Cache) -> Decision {
-    let cycle = Cycle { pod };
+pub fn decide(pod: &PodInfo, cache: &Cache, volumes: &Result<Volumes, Rejection>) -> Decision {
+    let nodes = cache.nodes().len();
+    let volumes = match volumes {
+        Ok(volumes) => volumes,
+        Err(r) => return Decision::Nowhere(Nowhere { nodes, rejections: BTreeMap::new(), pod: Some(r.clone()) }),
+    };
+    let cycle = Cycle::new(pod, cache.nodes(), &cache.namespaces, volumes);
     let (mut feasible, mut rejections): (Vec<&NodeInfo>, _) = (Vec::new(), BTreeMap::new());
     for node in cache.nodes() {
-        match filter::check(&cycle, node) {
+        // with the pods that are awaited there, and without: they may never come
+        let awaited = cache.nominations.with(node, pod);
+        let checked = awaited.map_or(Ok(()), |then| filter::check(&cycle, &then));
+        match checked.and_then(|()| filter::check(&cycle, node)) {
             Ok(()) => feasible.push(node),
             Err(r) => drop(rejections.insert(node.name().to_owned(), r)),
         }
     }
     match feasible.as_slice() {
-        [] => Decision::Nowhere(Nowhere { nodes: cache.nodes().len(), rejections, pod: None }),
+        [] => Decision::Nowhere(Nowhere { nodes, rejections, pod: None }),
         [only] => Decision::Node(only.name().to_owned()),
-        many => Decision::Node(best(&cycle, many, cache.nodes().len())),
+        many => Decision::Node(best(pod, many, cache)),
     }
 }
 
-/// Of equals one by chance.
-fn best(cycle: &Cycle, nodes: &[&NodeInfo], all: usize) -> String {
-    let scores = score::totals(cycle, nodes, all);
+/// Of equals one by chance; the node it was nominated for if that will do.
+fn best(pod: &PodInfo, nodes: &[&NodeInfo], cache: &Cache) -> String {
+    if let Some(name) = nominated_node(pod.pod()).filter(|n| nodes.iter().any(|f| f.name() == *n)) {
+        return name.to_owned();
+    }
+    let all: Vec<&NodeInfo> = cache.nodes().collect();
+    let scores = score::totals(pod, nodes, &all, &cache.namespaces);
     let max = scores.iter().copied().max().unwrap_or(0);
     let top: Vec<&&NodeInfo> = nodes.iter().zip(&scores).filter(|(_, s)| **s == max).map(|(n, _)| n).collect();
     top[rand::random_range(0..top.len())].name().to_owned()

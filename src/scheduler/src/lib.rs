@@ -14,11 +14,16 @@ mod decide;
 mod event;
 mod filter;
 mod node;
+mod preempt;
 mod queue;
 mod resources;
 mod scheduler;
 mod score;
+mod term;
 #[cfg(test)]
 mod testing;
+mod volumes;
 
+pub use filter::{DaemonFit, daemon_fit};
+pub use node::{NodeInfo, PodInfo};
 pub use scheduler::run;

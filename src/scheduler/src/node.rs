@@ -7,6 +7,7 @@ use api::k8s_openapi::api::core::v1::{Node, NodeSpec, Pod, PodSpec, Taint};
 use api::{DecodeError, Object};
 
 use crate::resources::{self, Resources};
+use crate::term::Terms;
 
 /// A pod with what is asked of it again and again, computed once.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub struct PodInfo {
     pub requests: Resources,
     pub scored: (i64, i64),
     pub host_ports: Vec<HostPort>,
+    pub terms: Terms,
 }
 
 static NO_SPEC: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
@@ -24,7 +26,7 @@ impl PodInfo {
         let pod = object.view::<Pod>()?;
         let (requests, scored, host_ports) =
             (resources::requests(pod), resources::scored_requests(pod), host_ports(pod));
-        Ok(PodInfo { requests, scored, host_ports, object })
+        Ok(PodInfo { terms: Terms::of(pod), requests, scored, host_ports, object })
     }
     pub fn pod(&self) -> &Pod {
         self.object.view::<Pod>().expect("decoded when the info was made")
@@ -87,6 +89,8 @@ pub struct NodeInfo {
     pub allocatable: Resources,
     /// Bytes by image name.
     pub images: Arc<HashMap<String, i64>>,
+    /// How many of the pods have affinity terms.
+    pub with_terms: usize,
 }
 
 static NO_NODE_SPEC: std::sync::LazyLock<NodeSpec> = std::sync::LazyLock::new(NodeSpec::default);
@@ -106,6 +110,7 @@ impl NodeInfo {
             pods: Vec::new(),
             requested: Resources::default(),
             scored: (0, 0),
+            with_terms: 0,
             object,
         })
     }
@@ -124,9 +129,14 @@ impl NodeInfo {
     pub fn label(&self, key: &str) -> Option<&str> {
         self.object.meta().labels.get(key).map(|v| &**v)
     }
+    /// A label with the key as the node has it.
+    pub fn label_entry(&self, key: &str) -> Option<(&str, &str)> {
+        self.object.meta().labels.get_key_value(key).map(|(k, v)| (&**k, &**v))
+    }
     pub fn add(&mut self, pod: Arc<PodInfo>) {
         self.requested.add(&pod.requests);
         self.scored = (self.scored.0 + pod.scored.0, self.scored.1 + pod.scored.1);
+        self.with_terms += usize::from(!pod.terms.is_empty());
         self.pods.push(pod);
     }
     pub fn remove(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
@@ -134,6 +144,7 @@ impl NodeInfo {
         let pod = self.pods.swap_remove(at);
         self.requested.subtract(&pod.requests);
         self.scored = (self.scored.0 - pod.scored.0, self.scored.1 - pod.scored.1);
+        self.with_terms -= usize::from(!pod.terms.is_empty());
         Some(pod)
     }
 }

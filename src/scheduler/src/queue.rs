@@ -118,9 +118,6 @@ impl Queue {
         self.backoff.remove(uid);
         self.unschedulable.remove(uid);
     }
-    pub fn contains(&self, uid: &str) -> bool {
-        self.ranks.contains_key(uid) || self.backoff.contains_key(uid) || self.unschedulable.contains_key(uid)
-    }
 
     /// No node would have it, for what these plugins said.
     pub fn unschedulable(&mut self, mut queued: Queued, rejected_by: Plugins, now: Instant) {

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use api::k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use api::{Object, Resource, Value};
-use client::{Change, Client, Clock, Informer, Informers, Patch, Recorder, Target, WriteOptions, now_rfc3339};
+use api::k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod};
+use api::{Gvr, Object, Resource, Value};
+use client::{
+    Change, Client, Clock, DeleteOptions, Informer, Informers, ListOptions, Patch, Precondition, Recorder, Target,
+    WriteOptions, now_rfc3339,
+};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -12,10 +15,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::decide::{Decision, Nowhere, decide};
-use crate::event::Event;
+use crate::decide::{Decision, decide};
+use crate::event::{Event, Plugins};
 use crate::node::PodInfo;
+use crate::preempt::{Pdbs, Victims, nominated_node, preempt};
 use crate::queue::{Next, Queue, Queued};
+use crate::volumes::{self, Storage, Volumes};
 
 /// Pods that name another are not ours.
 const NAME: &str = "default-scheduler";
@@ -31,6 +36,9 @@ struct Scheduler {
     clock: Arc<dyn Clock>,
     recorder: Recorder,
     pods: Informer,
+    storage: Storage,
+    /// None while the API does not serve disruption budgets.
+    budgets: Option<Informer>,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -43,6 +51,8 @@ pub async fn run(client: Arc<dyn Client>, clock: Arc<dyn Clock>, stop: Cancellat
     let this = Arc::new(Scheduler {
         recorder: Recorder::new(client.clone(), clock.clone(), NAME, ""),
         pods: informers.of::<Pod>(),
+        storage: Storage::new(&informers),
+        budgets: budgets(&*client, &informers).await,
         client,
         clock,
         state: Mutex::default(),
@@ -56,8 +66,23 @@ pub async fn run(client: Arc<dyn Client>, clock: Arc<dyn Clock>, stop: Cancellat
     namespaces.on_change(move |c| me.namespace_changed(c));
     let me = this.clone();
     this.pods.on_change(move |c| me.pod_changed(c));
+    for informer in [&this.storage.claims, &this.storage.volumes, &this.storage.classes] {
+        let me = this.clone();
+        informer.on_change(move |_| {
+            me.state.lock().queue.wake(Event::Storage, Instant::now());
+            me.wake.notify_one();
+        });
+        informer.synced().await;
+    }
     this.pods.synced().await;
     stop.run_until_cancelled(this.work()).await;
+}
+
+async fn budgets(client: &dyn Client, informers: &Informers) -> Option<Informer> {
+    let resource = Gvr::new("policy", "v1", "poddisruptionbudgets");
+    let options = ListOptions { limit: 1, ..Default::default() };
+    client.list(&Target::all(resource.clone()), &options).await.ok()?;
+    Some(informers.get(resource))
 }
 
 fn assigned(pod: &Pod) -> Option<&str> {
@@ -118,6 +143,7 @@ impl Scheduler {
         let now = Instant::now();
         let mut gone = |uid: &str| {
             queue.remove(uid);
+            cache.nominations.remove(uid);
             if cache.remove_pod(uid) {
                 queue.wake(Event::PodRemoved, now);
             }
@@ -140,6 +166,7 @@ impl Scheduler {
             gone(object.uid());
         } else if let Some(node) = assigned(pod) {
             queue.remove(object.uid());
+            cache.nominations.remove(object.uid());
             if let Err(error) = cache.put_pod(object.clone(), node) {
                 tracing::warn!(pod = object.name(), %error, "cannot read the pod");
             }
@@ -151,9 +178,16 @@ impl Scheduler {
             }
         } else if object.meta().is_deleting() || !is_ours(pod) {
             queue.remove(object.uid());
+            cache.nominations.remove(object.uid());
         } else if !cache.is_assumed(object.uid()) {
             match PodInfo::new(object.clone()) {
-                Ok(info) => enqueue(queue, Arc::new(info), old, now),
+                Ok(info) => {
+                    let info = Arc::new(info);
+                    if let Some(node) = nominated_node(pod) {
+                        cache.nominations.add(info.clone(), node);
+                    }
+                    enqueue(queue, info, old, now);
+                }
                 Err(error) => tracing::warn!(pod = object.name(), %error, "cannot read the pod"),
             }
         }
@@ -182,20 +216,84 @@ impl Scheduler {
     fn schedule(self: &Arc<Self>, queued: Queued) {
         let mut guard = self.state.lock();
         let State { cache, queue } = &mut *guard;
-        match decide(&queued.pod, cache) {
+        let volumes = Volumes::of(&queued.pod, &self.storage);
+        match decide(&queued.pod, cache, &volumes) {
             Decision::Node(node) => {
+                let waiting = volumes.map(|v| v.waiting).unwrap_or_default();
+                if !waiting.is_empty() {
+                    // bound claims wake it again
+                    queue.unschedulable(queued, Plugins::VOLUMES, Instant::now());
+                    drop(guard);
+                    let me = self.clone();
+                    tokio::spawn(async move { me.select_node(&waiting, &node).await });
+                    return;
+                }
+                cache.nominations.remove(queued.pod.object.uid());
                 cache.assume(queued.pod.clone(), &node);
                 drop(guard);
                 let me = self.clone();
                 tokio::spawn(async move { me.bind(queued, node).await });
             }
             Decision::Nowhere(nowhere) => {
-                let message = nowhere.message(&preemption_text(&nowhere));
-                let pod = queued.pod.object.clone();
+                let fine = Volumes::default();
+                let pdbs = Pdbs::new(&self.budgets.as_ref().map(|b| b.list(None)).unwrap_or_default());
+                let preempted = match nowhere.nodes {
+                    0 => Err(String::new()),
+                    _ => preempt(&queued.pod, cache, volumes.as_ref().unwrap_or(&fine), &nowhere, &pdbs),
+                };
+                let (text, victims) = match preempted {
+                    Ok(victims) => (String::new(), Some(victims)),
+                    Err(text) => (text, None),
+                };
+                let (pod, message) = (queued.pod.clone(), nowhere.message(&text));
+                if let Some(v) = &victims {
+                    cache.nominations.add(pod.clone(), &v.node);
+                }
                 queue.unschedulable(queued, nowhere.rejected_by(), Instant::now());
                 drop(guard);
                 let me = self.clone();
-                tokio::spawn(async move { me.explain(&pod, &message).await });
+                tokio::spawn(async move {
+                    me.explain(&pod.object, &message, victims.as_ref().map(|v| v.node.as_str())).await;
+                    if let Some(victims) = victims {
+                        me.drive_off(&pod.object, victims).await;
+                    }
+                });
+            }
+        }
+    }
+
+    /// Tells the provisioner of waiting claims which node it is.
+    async fn select_node(&self, claims: &[Arc<Object>], node: &str) {
+        for claim in claims.iter().filter(|c| volumes::selected(c) != Some(node)) {
+            let target = Target::one(PersistentVolumeClaim::gvr(), claim.namespace(), claim.name());
+            let patch = Patch::Merge(volumes::selection(node));
+            if let Err(error) = self.client.patch(&target, patch, &WriteOptions::default()).await {
+                tracing::warn!(claim = claim.name(), namespace = claim.namespace(), %error, "cannot select a node for the claim");
+            }
+        }
+    }
+
+    /// Deletes the victims of `pod`: their going wakes it.
+    async fn drive_off(&self, pod: &Object, victims: Victims) {
+        for victim in victims.pods.iter().filter(|v| !v.is_deleting()) {
+            let v = &victim.object;
+            let text = format!("Preempted by pod {} on node {}", pod.uid(), victims.node);
+            self.recorder.normal::<Pod>(v, "Preempted", text);
+            let message = format!("{NAME}: preempting to accommodate a higher priority pod");
+            let now = now_rfc3339(&*self.clock);
+            let newest = self.pods.get(v.namespace(), v.name()).unwrap_or_else(|| v.clone());
+            let mut conditions = newest.tree()["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.retain(|c| c["type"] != "DisruptionTarget");
+            conditions.push(json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                "message": message, "lastTransitionTime": now}));
+            let target = Target::one(Pod::gvr(), v.namespace(), v.name());
+            let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+            let marked = self.client.patch(&target.clone().sub("status"), patch, &WriteOptions::default()).await;
+            let precondition = Precondition { uid: Some(v.uid().into()), revision: None };
+            let options = DeleteOptions { precondition, ..Default::default() };
+            let deleted = self.client.delete(&target, &options).await;
+            for error in marked.err().into_iter().chain(deleted.err()).filter(|e| !e.is_not_found()) {
+                tracing::warn!(pod = v.name(), namespace = v.namespace(), %error, "cannot preempt");
             }
         }
     }
@@ -239,10 +337,11 @@ impl Scheduler {
     }
 
     /// Says on the pod, and in an event, why it has no node.
-    async fn explain(&self, pod: &Object, message: &str) {
+    async fn explain(&self, pod: &Object, message: &str, nominated: Option<&str>) {
         self.recorder.warning::<Pod>(pod, "FailedScheduling", message);
         let Some(newest) = self.pods.get(pod.namespace(), pod.name()).filter(|p| p.uid() == pod.uid()) else { return };
-        if let Some(patch) = condition(&newest.tree()["status"], "Unschedulable", message, &now_rfc3339(&*self.clock)) {
+        let status = newest.tree()["status"].take();
+        if let Some(patch) = condition(&status, "Unschedulable", message, nominated, &now_rfc3339(&*self.clock)) {
             let target = Target::one(Pod::gvr(), pod.namespace(), pod.name()).sub("status");
             let result = self.client.patch(&target, Patch::Merge(patch), &WriteOptions::default()).await;
             if let Err(error) = result
@@ -288,27 +387,22 @@ fn node_events(old: &Object, new: &Object) -> Vec<Event> {
 }
 
 /// The patch that sets `PodScheduled` to false, unless it says so already.
-fn condition(status: &Value, reason: &str, message: &str, now: &str) -> Option<Value> {
+fn condition(status: &Value, reason: &str, message: &str, nominated: Option<&str>, now: &str) -> Option<Value> {
     let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
     let old = conditions.iter().find(|c| c["type"] == "PodScheduled");
-    if old.is_some_and(|c| c["status"] == "False" && c["reason"] == reason && c["message"] == message) {
+    let same_node = nominated.is_none_or(|n| status["nominatedNodeName"] == n);
+    if same_node && old.is_some_and(|c| c["status"] == "False" && c["reason"] == reason && c["message"] == message) {
         return None;
     }
     let since = old.filter(|c| c["status"] == "False").and_then(|c| c["lastTransitionTime"].as_str()).unwrap_or(now);
     let new = json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": message,
         "lastProbeTime": null, "lastTransitionTime": since});
     let others = conditions.iter().filter(|c| c["type"] != "PodScheduled").cloned();
-    Some(json!({"status": {"conditions": others.chain([new]).collect::<Vec<_>>()}}))
-}
-
-/// What preemption came to, in upstream's words.
-fn preemption_text(nowhere: &Nowhere) -> String {
-    let n = nowhere.nodes;
-    let texts = nowhere.rejections.values().map(|r| match r.unresolvable {
-        true => "Preemption is not helpful for scheduling",
-        false => "No preemption victims found for incoming pod",
-    });
-    format!("preemption: 0/{n} nodes are available: {}.", crate::decide::histogram(texts))
+    let mut patch = json!({"status": {"conditions": others.chain([new]).collect::<Vec<_>>()}});
+    if let Some(node) = nominated {
+        patch["status"]["nominatedNodeName"] = json!(node);
+    }
+    Some(patch)
 }
 
 #[cfg(test)]

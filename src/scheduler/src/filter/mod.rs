@@ -3,6 +3,8 @@
 mod affinity;
 mod basic;
 mod fit;
+mod pod_affinity;
+pub mod spread;
 
 pub use affinity::{node_affinity, term_matches};
 pub use basic::tolerates;
@@ -11,6 +13,8 @@ use std::borrow::Cow;
 
 use crate::event::Plugins;
 use crate::node::{NodeInfo, PodInfo};
+use crate::term::Namespaces;
+use crate::volumes::Volumes;
 
 /// Why a node does not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +38,58 @@ impl Rejection {
 /// What is computed once for a pod before the nodes are looked at: upstream's `PreFilter`.
 pub struct Cycle<'a> {
     pub pod: &'a PodInfo,
+    volumes: &'a Volumes,
+    spread: spread::State,
+    affinity: pod_affinity::State,
+}
+
+impl<'a> Cycle<'a> {
+    pub fn new<'n>(
+        pod: &'a PodInfo,
+        nodes: impl Iterator<Item = &'n NodeInfo> + Clone,
+        namespaces: &Namespaces,
+        volumes: &'a Volumes,
+    ) -> Cycle<'a> {
+        let (spread, affinity) =
+            (spread::State::of(pod, nodes.clone()), pod_affinity::State::of(pod, nodes, namespaces));
+        Cycle { pod, volumes, spread, affinity }
+    }
 }
 
 /// Runs the filters in upstream's order; the first that rejects has the word.
 pub fn check(cycle: &Cycle, node: &NodeInfo) -> Result<(), Rejection> {
-    basic::unschedulable(cycle.pod, node)?;
-    basic::name(cycle.pod, node)?;
-    basic::taints(cycle.pod, node)?;
-    affinity::check(cycle.pod, node)?;
-    basic::ports(cycle.pod, node)?;
-    fit::check(cycle.pod, node)?;
-    Ok(())
+    let pod = cycle.pod;
+    basic::unschedulable(pod, node)?;
+    basic::name(pod, node)?;
+    basic::taints(pod, node)?;
+    affinity::check(pod, node)?;
+    basic::ports(pod, node)?;
+    fit::check(pod, node)?;
+    cycle.volumes.check(node)?;
+    cycle.spread.check(pod, node)?;
+    cycle.affinity.check(pod, node)
+}
+
+/// What a DaemonSet asks of a node before it puts a pod there, which is then scheduled like any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DaemonFit {
+    /// Node name, selector and affinity match.
+    pub wanted: bool,
+    /// No taint keeps new pods off.
+    pub may_come: bool,
+    /// No taint drives off pods that are there.
+    pub may_stay: bool,
+}
+
+/// Upstream's `daemon.predicates`.
+pub fn daemon_fit(pod: &PodInfo, node: &NodeInfo) -> DaemonFit {
+    let untolerated = |effect: &str| {
+        let mut taints = node.taints().iter().filter(|t| t.effect == effect);
+        taints.any(|t| !pod.spec().tolerations.iter().flatten().any(|own| tolerates(own, t)))
+    };
+    DaemonFit {
+        wanted: basic::name(pod, node).is_ok() && node_affinity(pod, node),
+        may_come: basic::taints(pod, node).is_ok(),
+        may_stay: !untolerated("NoExecute"),
+    }
 }

@@ -97,3 +97,74 @@ async fn higher_priority_goes_first_and_a_failed_binding_is_tried_again() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(node_of(&fake, "only"), "a");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_important_displace_the_least_important() {
+    let (fake, _stop) = start();
+    fake.seed(Node::gvr(), node_tree("a", json!({})));
+    let with = |priority: i32, cpu: &str| {
+        let mut tree = asks(cpu);
+        tree["spec"]["priority"] = json!(priority);
+        tree
+    };
+    fake.seed(Pod::gvr(), pod_tree("small", with(1, "1")));
+    fake.seed(Pod::gvr(), pod_tree("middle", with(5, "2")));
+    settle().await;
+    fake.seed(Pod::gvr(), pod_tree("big", with(10, "2")));
+    settle().await;
+    // bound pods go gracefully: the victim is marked, the place kept
+    let of = |name: &str| fake.tree(&Pod::gvr(), "n", name);
+    assert!(!of("small")["metadata"]["deletionTimestamp"].is_null());
+    assert!(of("middle")["metadata"]["deletionTimestamp"].is_null());
+    assert_eq!((node_of(&fake, "big"), &of("big")["status"]["nominatedNodeName"]), (String::new(), &json!("a")));
+    assert_eq!(scheduled(&fake, "big"), "0/1 nodes are available: 1 Insufficient cpu.");
+    fake.seed(Pod::gvr(), pod_tree("thief", with(2, "1")));
+    fake.remove(&Pod::gvr(), "n", "small");
+    settle().await;
+    assert_eq!((node_of(&fake, "big"), node_of(&fake, "thief")), ("a".into(), String::new()));
+    fake.seed(Pod::gvr(), pod_tree("shy", json!({"spec": {"priority": 100, "preemptionPolicy": "Never", "containers": asks("2")["spec"]["containers"]}})));
+    settle().await;
+    assert!(scheduled(&fake, "shy").ends_with("preemption: not eligible due to preemptionPolicy=Never."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_are_waited_for() {
+    let (fake, _stop) = start();
+    fake.seed(Node::gvr(), node_tree("a", json!({})));
+    let claimed = |name: &str, claim: &str| {
+        pod_tree(name, json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]}}))
+    };
+    fake.seed(Pod::gvr(), claimed("p", "c"));
+    settle().await;
+    let help = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    assert_eq!(
+        scheduled(&fake, "p"),
+        format!("0/1 nodes are available: persistentvolumeclaim \"c\" not found. {help}")
+    );
+    let claim = |spec: Value, phase: &str| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "c", "namespace": "n"}, "spec": spec, "status": {"phase": phase}})
+    };
+    fake.seed(PersistentVolumeClaim::gvr(), claim(json!({}), "Pending"));
+    settle().await;
+    assert_eq!(
+        scheduled(&fake, "p"),
+        format!("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. {help}")
+    );
+    fake.seed(
+        Gvr::new("storage.k8s.io", "v1", "storageclasses"),
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": "late"}, "provisioner": "x", "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
+    fake.edit(&PersistentVolumeClaim::gvr(), "n", "c", |c| c["spec"]["storageClassName"] = json!("late"));
+    settle().await;
+    let tree = fake.tree(&PersistentVolumeClaim::gvr(), "n", "c");
+    assert_eq!(tree["metadata"]["annotations"]["volume.kubernetes.io/selected-node"], "a");
+    fake.seed(
+        Gvr::new("", "v1", "persistentvolumes"),
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {}}),
+    );
+    fake.seed(PersistentVolumeClaim::gvr(), claim(json!({"volumeName": "pv"}), "Bound"));
+    settle().await;
+    assert_eq!(node_of(&fake, "p"), "a");
+}
