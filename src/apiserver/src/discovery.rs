@@ -153,7 +153,7 @@ fn version() -> Value {
     };
     json!({
         "major": "1", "minor": "36",
-        "gitVersion": concat!("v1.36.0+skiff", env!("CARGO_PKG_VERSION")),
+        "gitVersion": crate::GIT_VERSION,
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "", "compiler": "rustc", "platform": platform,
     })

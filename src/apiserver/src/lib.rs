@@ -18,6 +18,7 @@ mod lookup;
 pub mod manifests;
 mod metrics;
 pub mod proxy;
+pub mod quota;
 pub mod security;
 pub mod service_ip;
 mod server;
@@ -29,3 +30,6 @@ pub use engine::Engine;
 pub use lookup::Lookup;
 pub use health::Health;
 pub use server::{Config, Server};
+
+/// The Kubernetes version whose API this is, and skiff's own.
+pub const GIT_VERSION: &str = concat!("v1.36.0+skiff", env!("CARGO_PKG_VERSION"));

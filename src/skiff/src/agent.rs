@@ -131,13 +131,13 @@ async fn pod_cidrs(node: &str, client: Arc<dyn Client>, stop: CancellationToken)
             found.send_replace(cidrs);
         }
     });
-    let cidrs = match seen.wait_for(|c| !c.is_empty()).await {
-        Ok(cidrs) => cidrs.clone(),
+    let cidrs = seen.wait_for(|c| !c.is_empty()).await.map(|c| c.clone());
+    done.cancel();
+    match cidrs {
+        Ok(cidrs) => cidrs,
         // the informer ended with `stop`, and so does the caller
         Err(_) => std::future::pending().await,
-    };
-    done.cancel();
-    cidrs
+    }
 }
 
 /// `network` behind the kubelet's trait.

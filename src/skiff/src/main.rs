@@ -1,6 +1,7 @@
 //! Kubernetes in one small binary.
 
 mod agent;
+mod bootstrap;
 mod commands;
 mod config;
 mod flags;
@@ -8,6 +9,13 @@ mod logging;
 mod node_ip;
 mod paths;
 mod server;
+
+#[cfg(not(feature = "ctl"))]
+mod ctl {
+    pub fn main(_: Vec<std::ffi::OsString>) -> std::process::ExitCode {
+        std::process::ExitCode::FAILURE
+    }
+}
 
 use std::process::ExitCode;
 
