@@ -69,9 +69,11 @@ impl Store {
     pub fn with_backend(mut backend: Box<dyn Backend>, options: Options) -> Result<Store, Error> {
         let loaded = backend.load()?;
         let history = backend.history();
-        let log = Log::new(history.horizon(), &options);
+        let horizon = history.horizon();
+        let log = Log::new(horizon, &options);
         for (resource, latest) in loaded.latest {
-            log.seed(resource, latest, 0);
+            // later deletions may have been forgotten
+            log.seed(resource, latest.max(horizon), 0);
         }
         if loaded.lost > 0 {
             for resource in &options.late_flush {
