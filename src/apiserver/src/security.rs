@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Plugin, plugins};
 use crate::authn::{Authentication, ServiceAccounts};
 use crate::authz::{Authorization, Escalation};
+use crate::quota::ResourceQuota;
 use crate::service_ip::{Addresses, Ports, ServiceAllocation};
 use crate::special::Specials;
 use crate::{Authorizer, Lookup, proxy, subresource};
@@ -57,8 +58,10 @@ impl Security {
         let mut plugins = plugins(&lookup);
         let addresses = o.service_cidrs.iter().copied().map(Addresses::new).collect();
         let ports = Ports { first: *o.node_ports.start(), last: *o.node_ports.end() };
-        plugins.push(Arc::new(ServiceAllocation::new(addresses, ports, lookup)));
+        plugins.push(Arc::new(ServiceAllocation::new(addresses, ports, lookup.clone())));
         plugins.push(Arc::new(Escalation::new(rbac.clone(), authorizer.clone())));
+        // the last: what it counts is what will be stored
+        plugins.push(Arc::new(ResourceQuota::new(lookup)));
 
         let mut specials = Specials::default();
         let parts = subresource::Parts { service_accounts: service_accounts.clone(), authorizer, rbac };

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use api::kinds::pod;
 use api::quantity::Quantity;
 use api::{Status, Value};
 use async_trait::async_trait;
@@ -128,10 +129,10 @@ struct Asked<'a> {
     limits: List<'a>,
 }
 
-fn check_pod(pod: &Value, limit: &Value, errors: &mut Vec<String>) {
+fn check_pod(tree: &Value, limit: &Value, errors: &mut Vec<String>) {
     match limit["type"].as_str() {
         Some("Container") => {
-            for container in CONTAINERS.iter().flat_map(|(key, _)| items(pod, &format!("/spec/{key}"))) {
+            for container in CONTAINERS.iter().flat_map(|(key, _)| items(tree, &format!("/spec/{key}"))) {
                 let resources = &container["resources"];
                 let asked =
                     Asked { requests: quantities(&resources["requests"]), limits: quantities(&resources["limits"]) };
@@ -139,33 +140,14 @@ fn check_pod(pod: &Value, limit: &Value, errors: &mut Vec<String>) {
             }
         }
         Some("Pod") => {
-            let asked = Asked { requests: pod_total(pod, "requests"), limits: pod_total(pod, "limits") };
+            let asked = {
+                let total = |which| pod::resources(tree, which).into_iter().collect();
+                Asked { requests: total("requests"), limits: total("limits") }
+            };
             check("Pod", limit, &asked, errors);
         }
         _ => {}
     }
-}
-
-/// The sum of the containers, but at least what each init container needs.
-fn pod_total<'a>(pod: &'a Value, which: &str) -> List<'a> {
-    let mut total: List<'a> = Vec::new();
-    for container in items(pod, "/spec/containers") {
-        for (name, q) in quantities(&container["resources"][which]) {
-            match total.iter_mut().find(|(n, _)| *n == name) {
-                Some((_, sum)) => *sum += q,
-                None => total.push((name, q)),
-            }
-        }
-    }
-    for container in items(pod, "/spec/initContainers") {
-        for (name, q) in quantities(&container["resources"][which]) {
-            match total.iter_mut().find(|(n, _)| *n == name) {
-                Some((_, most)) => *most = (*most).max(q),
-                None => total.push((name, q)),
-            }
-        }
-    }
-    total
 }
 
 fn check(kind: &str, limit: &Value, asked: &Asked, errors: &mut Vec<String>) {

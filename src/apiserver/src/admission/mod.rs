@@ -121,13 +121,17 @@ pub mod testing {
     }
 
     pub fn kind() -> Arc<Kind> {
+        kind_of("")
+    }
+
+    pub fn kind_of(plural: &str) -> Arc<Kind> {
         let s = String::new;
         Arc::new(Kind {
             group: s(),
             version: s(),
             kind: s(),
             list_kind: s(),
-            plural: s(),
+            plural: plural.into(),
             singular: s(),
             short_names: vec![],
             categories: vec![],
@@ -145,13 +149,24 @@ pub mod testing {
     pub async fn run(
         plugin: &dyn Plugin,
         attributes: &Attributes,
+        object: Value,
+        old: Option<&Arc<Object>>,
+    ) -> Result<Value, Status> {
+        run_as("", plugin, attributes, object, old).await
+    }
+
+    /// Of a kind with this plural.
+    pub async fn run_as(
+        plural: &str,
+        plugin: &dyn Plugin,
+        attributes: &Attributes,
         mut object: Value,
         old: Option<&Arc<Object>>,
     ) -> Result<Value, Status> {
         let (mut warnings, mut held) = (Vec::new(), Vec::new());
         let mut write = Write {
             attributes,
-            kind: &kind(),
+            kind: &kind_of(plural),
             object: &mut object,
             old,
             dry_run: false,

@@ -66,7 +66,7 @@ impl From<Status> for ListFailure {
 }
 
 /// Upstream's `continueToken`.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Token {
     v: String,
     /// -1: the present.
