@@ -85,7 +85,7 @@ fn over_websocket(
                     return;
                 }
             }
-            let _ = sink.close().await;
+            let _ = sink.send(websocket::goodbye()).await;
         };
         let gone = async { while let Some(Ok(_)) = stream.next().await {} };
         tokio::select! {

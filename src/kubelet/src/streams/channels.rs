@@ -6,7 +6,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::websocket::{Message, Socket, message, payload};
+use super::websocket::{Message, Socket, goodbye, message, payload};
 use super::{BoxOutlet, Inlet, Outlet, broken};
 
 /// In v5: `[255, channel]` closes a channel.
@@ -52,9 +52,9 @@ impl Channels {
                     return;
                 }
             }
-            let _ = sink.close().await;
+            let _ = sink.send(goodbye()).await;
         });
-        // tungstenite answers pings while it reads; what it then has to send goes out with the next message
+        // reading also answers pings
         let reader = tokio::spawn(async move {
             while let Some(Ok(m)) = stream.next().await {
                 if m.is_close() {

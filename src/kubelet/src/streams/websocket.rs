@@ -9,7 +9,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 pub(crate) use tokio_tungstenite::tungstenite::Message;
 
@@ -60,6 +61,11 @@ pub(crate) fn accept<B: Default>(headers: &HeaderMap, protocol: &str) -> Option<
 
 pub(crate) async fn socket(upgraded: Upgraded) -> Socket {
     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await
+}
+
+/// The end that clients take for success; without the code they complain.
+pub(crate) fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// One message's payload, channel number included; `None` for what carries nothing.
@@ -117,7 +123,7 @@ pub(crate) fn tunnel(socket: Socket) -> DuplexStream {
                     break;
                 }
             }
-            let _ = sink.close().await;
+            let _ = sink.send(goodbye()).await;
         };
         tokio::join!(inward, outward);
     });
