@@ -96,9 +96,9 @@ impl Embedded {
     /// Opens the directories, adopts the pods that run, and marks those that do not. Needs root and a tokio runtime.
     pub async fn open(config: Config) -> Result<Self> {
         let (state, run) = (&config.state_dir, &config.run_dir);
-        for directory in [run.join("s"), run.join("m"), state.join("sandboxes"), state.join("images")] {
+        for directory in [run.join("s"), run.join("m"), state.join("sandboxes")] {
             std::fs::create_dir_all(&directory)?;
-            // images bring set-id programs, which the host's users must not reach
+            // what runs in pods is not for the host's users to reach
             std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
         }
         // the kernel knows mounts by their real paths
@@ -123,6 +123,7 @@ impl Embedded {
         };
         let embedded = Self(Arc::new(inner));
         embedded.adopt().await?;
+        embedded.collect_layers().await?;
         Ok(embedded)
     }
 

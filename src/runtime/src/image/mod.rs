@@ -17,9 +17,11 @@ mod registries;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -35,28 +37,6 @@ pub struct Store {
     index: Index,
     /// One lock per layer that is being unpacked, so that two imports unpack it once.
     unpacking: Mutex<HashMap<String, Arc<Mutex<()>>>>,
-    /// Layers, by name, that imports under way need: they stay until the index has them.
-    pinned: Mutex<HashMap<String, usize>>,
-}
-
-/// Keeps an import's layers until it is dropped.
-struct Pins<'s> {
-    store: &'s Store,
-    names: Vec<String>,
-}
-
-impl Drop for Pins<'_> {
-    fn drop(&mut self) {
-        let mut pinned = self.store.pinned.lock();
-        for name in &self.names {
-            if let Some(count) = pinned.get_mut(name) {
-                *count -= 1;
-                if *count == 0 {
-                    pinned.remove(name);
-                }
-            }
-        }
-    }
 }
 
 /// The parts of an image configuration that the store needs.
@@ -81,12 +61,10 @@ impl Store {
         for directory in ["layers", "ingest"] {
             fs::create_dir_all(root.join(directory))?;
         }
-        let store = Self {
-            root: root.to_owned(),
-            index: Index::new(root.join("index.json")),
-            unpacking: Mutex::default(),
-            pinned: Mutex::default(),
-        };
+        // images bring set-id programs, which the host's users must not reach
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+        let store =
+            Self { root: root.to_owned(), index: Index::new(root.join("index.json")), unpacking: Mutex::default() };
         if clear {
             // an import by a command beside us goes on: its process still is
             for entry in fs::read_dir(root.join("ingest"))?.flatten() {
@@ -134,6 +112,7 @@ impl Store {
     }
 
     fn import_archive(&self, archive: &archive::Archive) -> Result<Vec<Image>> {
+        let _importing = self.importing()?;
         let mut images = Vec::new();
         for manifest in archive.manifests()? {
             let bytes = archive.bytes(&manifest.config)?;
@@ -143,7 +122,6 @@ impl Store {
             }
             let mut size_bytes = bytes.len() as u64;
             let diff_ids = &config.rootfs.diff_ids;
-            let _pins = self.pin(diff_ids);
             for (n, member) in manifest.layers.iter().enumerate() {
                 size_bytes += self.layer(&diff_ids[n], &diff_ids[..n], || archive.member(member))?;
             }
@@ -184,13 +162,21 @@ impl Store {
         Ok(images)
     }
 
-    fn pin(&self, diff_ids: &[String]) -> Pins<'_> {
-        let names: Vec<String> = diff_ids.iter().map(|d| Self::layer_name(d)).collect();
-        let mut pinned = self.pinned.lock();
-        for name in &names {
-            *pinned.entry(name.clone()).or_default() += 1;
+    /// Held by an import or pull, of whatever process: meanwhile no layer is removed, since the index does not name
+    /// the new ones yet.
+    fn importing(&self) -> io::Result<Flock<File>> {
+        let file = File::create(self.root.join("layers.lock"))?;
+        Flock::lock(file, FlockArg::LockShared).map_err(|(_, error)| error.into())
+    }
+
+    /// `None`: an import is under way. What is not removed now is found by a later [`Self::collect`].
+    fn collecting(&self) -> io::Result<Option<Flock<File>>> {
+        let file = File::create(self.root.join("layers.lock"))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(error.into()),
         }
-        Pins { store: self, names }
     }
 
     /// Unpacks a layer unless it is here. `below`: the layers under it. Returns its size unpacked.
@@ -289,6 +275,7 @@ impl Store {
             let kept: HashSet<&String> = entries.values().flat_map(|e| &e.layers).collect();
             entry.layers.into_iter().filter(|l| !kept.contains(l) && !in_use.contains(l)).collect()
         })?;
+        let Some(_collecting) = self.collecting()? else { return Ok(()) };
         for diff_id in dropped {
             self.drop_layer(&Self::layer_name(&diff_id))?;
         }
@@ -297,12 +284,13 @@ impl Store {
 
     /// Removes layers that no image and no container needs any more.
     pub fn collect(&self, in_use: &HashSet<String>) -> Result<()> {
+        let Some(_collecting) = self.collecting()? else { return Ok(()) };
         let entries = self.index.read()?;
         let kept: HashSet<String> =
             entries.values().flat_map(|e| &e.layers).chain(in_use).map(|l| Self::layer_name(l)).collect();
         for entry in fs::read_dir(self.layers_directory())?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.ends_with(".size") && !kept.contains(&name) && !self.unpacking.lock().contains_key(&name) {
+            if !name.ends_with(".size") && !kept.contains(&name) {
                 self.drop_layer(&name)?;
             }
         }
@@ -312,15 +300,9 @@ impl Store {
     fn drop_layer(&self, name: &str) -> Result<()> {
         // out of sight first, so that a half-removed layer is never taken for a whole one
         let doomed = self.root.join("ingest").join(format!("{}-gone-{name}", std::process::id()));
-        {
-            let pinned = self.pinned.lock();
-            if pinned.contains_key(name) {
-                return Ok(());
-            }
-            match fs::rename(self.layers_directory().join(name), &doomed) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                other => other?,
-            }
+        match fs::rename(self.layers_directory().join(name), &doomed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
         }
         let _ = fs::remove_file(self.layers_directory().join(format!("{name}.size")));
         Ok(fs::remove_dir_all(doomed)?)

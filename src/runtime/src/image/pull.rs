@@ -61,7 +61,9 @@ impl Store {
         }
         let mut size_bytes = text.len() as u64;
         let diff_ids = config.rootfs.diff_ids.clone();
-        let _pins = self.pin(&diff_ids);
+        let store = self.clone();
+        // waits only for a removal, which is short
+        let _importing = blocking(move || Ok(store.importing()?)).await?;
         for (n, layer) in manifest.layers.iter().enumerate() {
             let place = self.layers_directory().join(Self::layer_name(&diff_ids[n]));
             let (store, diff_id, below) = (self.clone(), diff_ids[n].clone(), diff_ids[..n].to_vec());

@@ -11,6 +11,7 @@
 //! ```
 
 mod container;
+mod jobs;
 mod log;
 pub mod protocol;
 mod recorder;
