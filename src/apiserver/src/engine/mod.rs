@@ -58,8 +58,9 @@ impl<'a> Call<'a> {
     fn kind(&self) -> &'a Arc<Kind> {
         &self.served.kind
     }
+    /// Where the object is kept. For authorization a namespace is in itself.
     fn namespace(&self) -> &'a str {
-        &self.attributes.namespace
+        if self.served.namespaced() { &self.attributes.namespace } else { "" }
     }
     fn not_found(&self, name: &str) -> Status {
         Status::not_found(&self.kind().group, &self.kind().plural, name)

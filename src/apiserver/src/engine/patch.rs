@@ -89,7 +89,7 @@ impl Engine {
         duplicates: Vec<String>,
         validation: FieldValidation,
     ) -> Result<Arc<Object>, Status> {
-        let (served, namespace) = (call.served.clone(), call.attributes.namespace.clone());
+        let (served, namespace) = (call.served.clone(), call.namespace().to_owned());
         let mut warnings = Vec::new();
         let done = self
             .rewrite(call, part, name, |old| {

@@ -43,7 +43,7 @@ impl Engine {
         mut make: impl FnMut(Value) -> Result<Value, Status>,
     ) -> Result<Arc<Object>, Status> {
         let served = call.served.clone();
-        let namespace = call.attributes.namespace.clone();
+        let namespace = call.namespace().to_owned();
         let (attributes, dry_run) = (call.attributes, call.dry_run);
         self.rewrite(call, Part::Main, name, |old| {
             let scale = make(scale_of(&Call::new(attributes, &served, dry_run), old)?)?;

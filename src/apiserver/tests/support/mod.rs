@@ -166,7 +166,7 @@ impl Cluster {
     pub async fn watch(&self, path: &str) -> Events {
         let answer = self.open("GET", path, &[], Bytes::new()).await;
         assert_eq!(answer.status(), 200);
-        Events { body: answer.into_body(), rest: Vec::new() }
+        Events::new(answer.into_body())
     }
 }
 
@@ -177,6 +177,9 @@ pub struct Events {
 }
 
 impl Events {
+    pub fn new(body: Incoming) -> Events {
+        Events { body, rest: Vec::new() }
+    }
     /// `None`: it has ended.
     pub async fn next(&mut self) -> Option<Value> {
         loop {
