@@ -15,6 +15,7 @@ impl Authorization {
     ///
     /// Must be called within a runtime.
     pub fn follow(self: &Arc<Self>, store: &Arc<Store>, stop: &CancellationToken) {
+        self.nodes.look_at(store.clone());
         for resource in RESOURCES.into_iter().chain([PODS]) {
             let revision = self.fill(store, resource);
             let (this, store, stop) = (self.clone(), store.clone(), stop.clone());

@@ -4,7 +4,7 @@
 //! the ClusterRole `system:node`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::Object;
 use parking_lot::RwLock;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::rbac::{Rbac, RoleRef};
 use super::rule::nullable;
-use crate::{Attributes, Authorizer, Decision, User, Verb};
+use crate::{Attributes, Authorizer, Decision, Lookup, User, Verb};
 
 const LEASES: &str = "kube-node-lease";
 
@@ -40,6 +40,8 @@ type Stamp = (Box<str>, i64);
 pub struct Nodes {
     graph: RwLock<Graph>,
     rbac: Arc<Rbac>,
+    /// Where pods are looked up that the graph may not have yet: a kubelet hears of its pod as early as we do.
+    lookup: OnceLock<Arc<dyn Lookup>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -56,7 +58,13 @@ struct Placement {
 
 impl Nodes {
     pub fn new(rbac: Arc<Rbac>) -> Nodes {
-        Nodes { graph: RwLock::default(), rbac }
+        Nodes { graph: RwLock::default(), rbac, lookup: OnceLock::new() }
+    }
+
+    /// From now on a refusal looks at `lookup`'s pods first.
+    pub(super) fn look_at(&self, lookup: Arc<dyn Lookup>) {
+        // the first stays
+        let _ = self.lookup.set(lookup);
     }
 
     /// Takes in a pod's newest state.
@@ -117,6 +125,12 @@ impl Nodes {
         }
         if self.named(node, resource, &a.namespace, &a.name) {
             return Decision::Allow;
+        }
+        if let Some(lookup) = self.lookup.get() {
+            lookup.list("pods", &a.namespace).iter().for_each(|pod| self.put(pod));
+            if self.named(node, resource, &a.namespace, &a.name) {
+                return Decision::Allow;
+            }
         }
         Decision::Deny(format!("no relationship found between node '{node}' and this object"))
     }
@@ -260,6 +274,17 @@ mod tests {
         assert!(may("n2", Verb::Get, "secrets", "env") && !may("n1", Verb::Get, "secrets", "env"), "the pod moved");
         nodes.remove("ns", "p");
         assert!(!may("n2", Verb::Get, "secrets", "env"));
+    }
+
+    #[test]
+    fn a_pod_that_the_graph_has_not_heard_of_is_looked_up() {
+        let (nodes, cluster) = (Nodes::new(Arc::default()), Arc::new(crate::lookup::fake::Cluster::default()));
+        nodes.look_at(cluster.clone());
+        let mut a = ask(&kubelet("n1"), Verb::Get, "secrets", "ns");
+        a.name = "env".into();
+        assert_ne!(nodes.authorize(&a), Decision::Allow);
+        cluster.put("pods", pod("n1").tree());
+        assert_eq!(nodes.authorize(&a), Decision::Allow);
     }
 
     #[test]
