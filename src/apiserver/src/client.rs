@@ -64,6 +64,13 @@ impl Local {
     }
 }
 
+/// A list or watch of the one object that its field selector names is authorized by that name, as upstream does.
+fn selecting(target: &Target, options: &ListOptions) -> Target {
+    let selector = FieldSelector::parse(&options.fields).ok();
+    let name = selector.and_then(|s| s.requires("metadata.name").map(str::to_owned)).unwrap_or_default();
+    Target { name, ..target.clone() }
+}
+
 /// A caller's tree is in the storage version; what is unknown in it is dropped.
 fn clean(served: &Served, mut tree: Value) -> Result<Value, Status> {
     let kind = &served.kind;
@@ -97,7 +104,7 @@ impl Client for Local {
     }
 
     async fn list(&self, target: &Target, options: &ListOptions) -> Result<List, Status> {
-        self.attributes(Verb::List, target)?;
+        self.attributes(Verb::List, &selecting(target, options))?;
         let served = self.served(target)?;
         let (labels, fields) = Local::selectors(&served, options)?;
         let next = options.next.clone().unwrap_or_default();
@@ -108,7 +115,7 @@ impl Client for Local {
     }
 
     async fn watch(&self, target: &Target, options: &ListOptions, from: u64) -> Result<Watch, Status> {
-        self.attributes(Verb::Watch, target)?;
+        self.attributes(Verb::Watch, &selecting(target, options))?;
         let served = self.served(target)?;
         let (labels, fields) = Local::selectors(&served, options)?;
         let request = WatchRequest { labels, fields, initial: Initial::After(from) };
