@@ -11,11 +11,14 @@
 mod batch;
 mod claim;
 mod context;
+mod daemon_set;
 mod deployment;
 mod endpoints;
 mod error;
 mod expectations;
 mod gc;
+mod hash;
+mod history;
 mod job;
 mod namespace;
 mod node;
@@ -47,6 +50,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(node::eviction::run(ctx.clone(), stop.clone()));
     all.spawn(pod_gc::run(ctx.clone(), stop.clone()));
     all.spawn(job::run(ctx.clone(), stop.clone()));
+    all.spawn(daemon_set::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));

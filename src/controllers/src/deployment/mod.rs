@@ -3,7 +3,6 @@
 //! A deployment writes ReplicaSets only; those make the pods. [`math`] decides sizes, [`sets`] revisions, [`progress`] the
 //! status; [`rollout`] applies them.
 
-mod hash;
 mod math;
 mod progress;
 mod rollout;
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::claim::{by_owner, claim};
 use crate::pods::controller_key;
 use crate::{Context, Error};
+pub use math::scaled;
 use rollout::Rollout;
 use sets::Set;
 

@@ -8,12 +8,12 @@ use jiff::SignedDuration;
 use serde_json::json;
 use std::sync::Arc;
 
+use super::is_rolling;
 use super::math::Goal;
 use super::progress::{self, Counters, Progress};
 use super::sets::{self, DESIRED, HASH_LABEL, MAX, REVISION, Set};
-use super::{hash, is_rolling};
 use crate::status::{self, Conditions};
-use crate::{Context, Error, pods};
+use crate::{Context, Error, hash, pods};
 
 pub struct Rollout<'a> {
     ctx: &'a Context,
