@@ -155,8 +155,9 @@ impl Server {
                 container.state.pid = pid;
                 container.state.started_nanos = now();
                 let _ = container.save();
-                let reply = Reply::Started(container.state.clone());
-                self.reply(runner.connection, runner.seq, Ok(reply), &[]);
+                let state = container.state.clone();
+                self.orphaned(runner, &state);
+                self.reply(runner.connection, runner.seq, Ok(Reply::Started(state)), &[]);
                 if let Some(index) = self.strays.iter().position(|(stray, _)| *stray == pid) {
                     let (pid, code) = self.strays.swap_remove(index);
                     self.ended(pid, code);
@@ -168,9 +169,17 @@ impl Server {
                 let _ = container.save();
                 if let Some(container) = self.containers.remove(name) {
                     self.cgroups.kill(&container.start.cgroup);
+                    self.orphaned(runner, &container.state);
                 }
                 self.reply(runner.connection, runner.seq, Err(error), &[]);
             }
+        }
+    }
+
+    /// The agent that asked has ended: its successor learns it.
+    fn orphaned(&mut self, runner: &Runner, state: &State) {
+        if !self.connections.contains_key(&runner.connection) {
+            self.announce(state);
         }
     }
 

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use super::container::{Attached, Container, Sink, nonblocking, now};
 use super::jobs::Runner;
-use super::protocol::{Envelope, Event, Message, Reply, Request, ShimConfig};
+use super::protocol::{Envelope, Event, Message, Reply, Request, ShimConfig, State};
 use super::runner;
 use crate::cgroup::Cgroups;
 use crate::sys;
@@ -328,11 +328,16 @@ impl Server {
         // a full disk does not keep the agent from learning it now
         let _ = container.save();
         let state = container.state.clone();
+        self.announce(&state);
+        self.settle(&state.container);
+    }
+
+    /// Tells every agent.
+    pub(super) fn announce(&mut self, state: &State) {
         let control: Vec<u64> = self.connections.iter().filter(|(_, c)| c.control).map(|(id, _)| *id).collect();
         for id in control {
             self.send(id, &Message::Event(Event::Container(state.clone())), &[]);
         }
-        self.settle(&state.container);
     }
 
     /// Lets go of those attached to an ended container once they have all its output.
