@@ -9,6 +9,7 @@ pub mod admission;
 mod attributes;
 pub mod authn;
 pub mod authz;
+mod bootstrap;
 mod client;
 mod discovery;
 pub mod engine;
@@ -26,6 +27,7 @@ pub mod special;
 pub mod subresource;
 
 pub use attributes::{Attributes, Authenticator, Authorizer, Decision, User, Verb};
+pub use bootstrap::Address;
 pub use engine::Engine;
 pub use lookup::Lookup;
 pub use health::Health;
