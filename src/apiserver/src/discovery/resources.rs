@@ -53,7 +53,7 @@ pub(super) fn resources(engine: &Engine, group: &str, version: &str) -> Vec<Reso
             kind: kind.kind.clone(),
             home: None,
             verbs: kind.verbs.clone(),
-            short_names: kind.short_names.clone(),
+            short_names: if home { kind.short_names.clone() } else { Vec::new() },
             categories: if home { kind.categories.clone() } else { Vec::new() },
             of: of(),
         });
