@@ -26,6 +26,7 @@ mod pod_gc;
 mod pods;
 mod replicas;
 mod service_account;
+mod stateful_set;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -51,6 +52,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(pod_gc::run(ctx.clone(), stop.clone()));
     all.spawn(job::run(ctx.clone(), stop.clone()));
     all.spawn(daemon_set::run(ctx.clone(), stop.clone()));
+    all.spawn(stateful_set::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));
