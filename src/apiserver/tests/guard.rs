@@ -51,7 +51,9 @@ async fn kubelet(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>
     } else if request.headers().contains_key("upgrade") {
         assert!(!request.headers().contains_key("authorization"));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        for (k, v) in [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-protocol", "v5.channel.k8s.io")] {
+        for (k, v) in
+            [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-protocol", "v5.channel.k8s.io")]
+        {
             response.headers_mut().insert(k, v.parse().unwrap());
         }
         *response.body_mut() = Full::default();
@@ -184,13 +186,18 @@ async fn who_asks_decides_what_is_answered() {
     assert_eq!(c.sudo("GET", "/api/v1/pods", Value::Null).await.0, 200);
 
     let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
-    let (code, token) = c.sudo("POST", path, json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})).await;
+    let (code, token) = c
+        .sudo("POST", path, json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}))
+        .await;
     assert_eq!((code, token["spec"]["expirationSeconds"].as_i64()), (201, Some(3600)), "{token}");
     let bearer = format!("Bearer {}", token["status"]["token"].as_str().unwrap());
     let with = [("authorization", bearer.as_str())];
     assert_eq!(
         message(&c.bare("/api/v1/namespaces/default/pods", &with).await),
-        (403, "pods is forbidden: User \"system:serviceaccount:default:default\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"")
+        (
+            403,
+            "pods is forbidden: User \"system:serviceaccount:default:default\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+        )
     );
     assert_eq!(c.bare("/apis", &with).await.0, 200, "discovery is everyone's");
 
@@ -243,8 +250,10 @@ async fn what_is_made_is_admitted() {
     assert_eq!(message(&kept), (403, "namespaces \"default\" is forbidden: this namespace may not be deleted"));
 
     let services = "/api/v1/namespaces/default/services";
-    let service = |name: &str, ip: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-        "spec": {"type": "NodePort", "clusterIP": ip, "ports": [{"port": 80}]}});
+    let service = |name: &str, ip: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"type": "NodePort", "clusterIP": ip, "ports": [{"port": 80}]}})
+    };
     let (code, web) = c.sudo("POST", services, service("web", Value::Null)).await;
     assert_eq!(code, 201, "{web}");
     let ip = web["spec"]["clusterIP"].clone();
@@ -275,8 +284,10 @@ async fn what_is_made_is_admitted() {
 #[tokio::test]
 async fn a_pods_kubelet_is_reached_through_the_server() {
     let c = Cluster::start().await;
-    let pod = |name: &str, node: &str| json!({"metadata": {"name": name},
-        "spec": {"nodeName": node, "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}});
+    let pod = |name: &str, node: &str| {
+        json!({"metadata": {"name": name},
+        "spec": {"nodeName": node, "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}})
+    };
     for (name, node) in [("p", "n1"), ("waiting", "n1"), ("lost", "n2")] {
         c.create("pods", "default", pod(name, node)).await;
     }
