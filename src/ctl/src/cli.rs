@@ -1,0 +1,161 @@
+//! The command line: commands and flags as kubectl names them.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::get;
+
+#[derive(Parser)]
+#[command(name = "skiff ctl", version, about = "Talks to a Kubernetes cluster, as kubectl does", max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The command line parsed, or the code to exit with after the help or the error has been printed.
+pub fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
+    let parsed = command().try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m));
+    parsed.map_err(|error| {
+        let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+        match error.kind() {
+            ErrorKind::UnknownArgument => {
+                let flag = context(ContextKind::InvalidArg);
+                if flag.starts_with("--") {
+                    eprintln!("error: unknown flag: {flag}\nSee 'kubectl --help' for usage.");
+                } else if flag.starts_with('-') {
+                    eprintln!("error: unknown shorthand flag: {:?} in {flag}\nSee 'kubectl --help' for usage.", flag.chars().nth(1).unwrap_or_default());
+                } else {
+                    let _ = error.print();
+                }
+            }
+            ErrorKind::InvalidSubcommand => {
+                eprintln!("error: unknown command {:?} for \"kubectl\"", context(ContextKind::InvalidSubcommand));
+            }
+            _ => drop(error.print()),
+        }
+        ExitCode::from(u8::from(error.use_stderr()))
+    })
+}
+
+/// clap's command with flags as Go's pflag takes them: `--all=true` as well as `--all`.
+pub fn command() -> clap::Command {
+    fn flags(command: clap::Command) -> clap::Command {
+        let command = command.mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => arg
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .value_parser(clap::value_parser!(bool))
+                .default_value("false")
+                .default_missing_value("true")
+                .hide_default_value(true)
+                .hide_possible_values(true)
+                .value_name(""),
+            _ => arg,
+        });
+        command.mut_subcommands(flags)
+    }
+    flags(Cli::command())
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// The kubeconfig file
+    #[arg(long, global = true)]
+    pub kubeconfig: Option<String>,
+    /// The context of the kubeconfig
+    #[arg(long, global = true)]
+    pub context: Option<String>,
+    /// The cluster of the kubeconfig
+    #[arg(long, global = true)]
+    pub cluster: Option<String>,
+    /// The user of the kubeconfig
+    #[arg(long, global = true)]
+    pub user: Option<String>,
+    /// The namespace
+    #[arg(short, long, global = true)]
+    pub namespace: Option<String>,
+    /// The server's URL
+    #[arg(short, long, global = true)]
+    pub server: Option<String>,
+    /// Act as this user
+    #[arg(long = "as", global = true)]
+    pub as_user: Option<String>,
+    /// Act as a member of these groups
+    #[arg(long, global = true)]
+    pub as_group: Vec<String>,
+    /// The bearer token
+    #[arg(long, global = true)]
+    pub token: Option<String>,
+    /// The file of the authority that signed the server's certificate
+    #[arg(long, global = true)]
+    pub certificate_authority: Option<String>,
+    /// The file of the client's certificate
+    #[arg(long, global = true)]
+    pub client_certificate: Option<String>,
+    /// The file of the client's key
+    #[arg(long, global = true)]
+    pub client_key: Option<String>,
+    /// Do not check the server's certificate
+    #[arg(long, global = true)]
+    pub insecure_skip_tls_verify: bool,
+    /// The name in the server's certificate
+    #[arg(long, global = true)]
+    pub tls_server_name: Option<String>,
+    /// Accepted for compatibility
+    #[arg(short = 'v', long = "v", global = true, hide = true)]
+    pub verbosity: Option<String>,
+    /// Accepted for compatibility
+    #[arg(long, global = true, hide = true)]
+    pub cache_dir: Option<String>,
+    /// How long one request may take (accepted for compatibility)
+    #[arg(long, global = true, hide = true)]
+    pub request_timeout: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Show objects
+    Get(get::Flags),
+    /// Print the completion script for a shell
+    Completion { shell: clap_complete::Shell },
+}
+
+/// `-f`, `-k`-less: files, folders, URLs are not fetched, `-` is stdin.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Files {
+    /// Files or folders of manifests; - is stdin
+    #[arg(short, long = "filename", value_delimiter = ',')]
+    pub filename: Vec<String>,
+    /// Folders with all they hold
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+/// `-o`
+#[derive(Args, Clone, Debug, Default)]
+pub struct Output {
+    /// json, yaml, name, wide, jsonpath=…, jsonpath-file=…, custom-columns=…, custom-columns-file=…
+    #[arg(short, long)]
+    pub output: Option<String>,
+}
+
+/// `-l`, `--field-selector`, `-A`, `--all`
+#[derive(Args, Clone, Debug, Default)]
+pub struct Select {
+    /// Label selector
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Field selector
+    #[arg(long)]
+    pub field_selector: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+}
