@@ -1,0 +1,128 @@
+//! `bench`: load on the API of any cluster, and what it measured. One line of text per measurement, or of JSON with `--json`.
+//!
+//! The generator must not dominate the cores that it shares with the server: it runs on one thread, speaks HTTP/1.1 on one
+//! kept-alive TLS connection per request in flight, and looks at no more of an answer than it must.
+
+mod client;
+mod idle;
+mod load;
+mod pod;
+mod report;
+mod start;
+mod watch;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use client::Cluster;
+use report::Report;
+
+#[derive(Parser)]
+#[command(name = "bench", about = "Load on a Kubernetes API, and what it measured")]
+struct Args {
+    #[arg(long, env = "KUBECONFIG", default_value = "/etc/skiff/skiff.yaml", global = true)]
+    kubeconfig: PathBuf,
+    /// One JSON object per line, for `bench table`.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Creates ConfigMaps with 512 bytes of data.
+    Creates {
+        #[arg(long, default_value_t = 50)]
+        in_flight: usize,
+        #[arg(long, default_value_t = 5000)]
+        count: usize,
+    },
+    /// Gets single ConfigMaps.
+    Gets {
+        #[arg(long, default_value_t = 50)]
+        in_flight: usize,
+        #[arg(long, default_value_t = 20000)]
+        count: usize,
+    },
+    /// Lists a namespace of ConfigMaps, one list after the other.
+    List {
+        #[arg(long, default_value_t = 10000)]
+        objects: usize,
+        #[arg(long, default_value_t = 20)]
+        count: usize,
+    },
+    /// Patches ConfigMaps that many watch: every event must arrive everywhere.
+    Watch {
+        #[arg(long, default_value_t = 500)]
+        watchers: usize,
+        #[arg(long, default_value_t = 1000)]
+        patches: usize,
+        #[arg(long, default_value_t = 4)]
+        in_flight: usize,
+    },
+    /// Cold start on an empty directory: to /readyz, and, unless `--control-plane`, to a Ready node and a working account.
+    Start {
+        /// The skiff binary.
+        #[arg(long, default_value = "skiff")]
+        skiff: PathBuf,
+        #[arg(long, default_value_t = 5)]
+        count: usize,
+        #[arg(long)]
+        control_plane: bool,
+        /// More for `skiff server`.
+        #[arg(last = true)]
+        flags: Vec<String>,
+    },
+    /// What a process that should be idle costs: memory, CPU, disk; and its shims' memory.
+    Idle {
+        #[arg(long)]
+        pid: u32,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// From creating a pod to Running, as a watcher sees it.
+    RunPod {
+        #[arg(long)]
+        image: String,
+        #[arg(long, default_value_t = 5)]
+        count: usize,
+        /// Instead of the image's.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Waits until the cluster answers and its controllers have made the `default` service account.
+    Wait {
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+    },
+    /// Sets two files of JSON lines side by side.
+    Table { ours: PathBuf, theirs: PathBuf },
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let cluster = || Cluster::load(&args.kubeconfig);
+        let reports: Vec<Report> = match args.command {
+            Command::Creates { in_flight, count } => vec![load::creates(&cluster()?, in_flight, count).await?],
+            Command::Gets { in_flight, count } => vec![load::gets(&cluster()?, in_flight, count).await?],
+            Command::List { objects, count } => vec![load::list(&cluster()?, objects, count).await?],
+            Command::Watch { watchers, patches, in_flight } => {
+                vec![watch::watch(&cluster()?, watchers, patches, in_flight).await?]
+            }
+            Command::Start { skiff, count, control_plane, flags } => {
+                start::start(&skiff, count, control_plane, &flags).await?
+            }
+            Command::Idle { pid, seconds } => idle::idle(pid, seconds).await?,
+            Command::RunPod { image, count, command } => vec![pod::run(&cluster()?, &image, count, &command).await?],
+            Command::Wait { seconds } => vec![start::wait(&args.kubeconfig, seconds).await?],
+            Command::Table { ours, theirs } => return report::table(&ours, &theirs),
+        };
+        reports.iter().for_each(|r| r.print(args.json));
+        Ok(())
+    })
+}
