@@ -66,6 +66,12 @@ impl Security {
         let mut specials = Specials::default();
         let parts = subresource::Parts { service_accounts: service_accounts.clone(), authorizer, rbac };
         subresource::register(&mut specials, &parts);
+        let (discovery, keys) = (service_accounts.discovery().to_string(), service_accounts.key_set().to_string());
+        specials.document("/.well-known/openid-configuration", "application/json", discovery).document(
+            "/openid/v1/jwks",
+            "application/jwk-set+json",
+            keys,
+        );
         proxy::register(&mut specials, &o.dialer);
         let authentication = Arc::new(Authentication::new(service_accounts));
         Security { authentication, authorization, plugins, specials }

@@ -83,6 +83,7 @@ pub struct Specials {
     posts: HashMap<Key, Arc<dyn Post>>,
     connects: HashMap<Key, Arc<dyn Connect>>,
     virtuals: Vec<(VirtualKind, Arc<dyn Post>)>,
+    documents: HashMap<String, (&'static str, Bytes)>,
 }
 
 impl Specials {
@@ -108,6 +109,16 @@ impl Specials {
         self
     }
 
+    /// GET of a path that is no resource, always answered alike.
+    pub fn document(&mut self, path: &str, content_type: &'static str, bytes: impl Into<Bytes>) -> &mut Specials {
+        self.documents.insert(path.into(), (content_type, bytes.into()));
+        self
+    }
+
+    pub fn find_document(&self, path: &str) -> Option<::http::Response<Body>> {
+        let (content_type, bytes) = self.documents.get(path.trim_end_matches('/'))?;
+        Some(text(200, content_type, bytes.clone()))
+    }
     pub fn find_post(&self, group: &str, resource: &str, subresource: &str) -> Option<&Arc<dyn Post>> {
         self.posts.get(&key(group, resource, subresource))
     }

@@ -200,6 +200,9 @@ async fn who_asks_decides_what_is_answered() {
         )
     );
     assert_eq!(c.bare("/apis", &with).await.0, 200, "discovery is everyone's");
+    let (code, issuer) = c.bare("/.well-known/openid-configuration", &with).await;
+    assert_eq!((code, &issuer["issuer"]), (200, &json!("https://kubernetes.default.svc.cluster.local")));
+    assert_eq!(c.bare("/openid/v1/jwks", &with).await.1["keys"][0]["kty"], "EC");
 
     let aggregator = authz::Aggregator::new(c.admin()).run(c.stop.clone());
     tokio::spawn(aggregator);

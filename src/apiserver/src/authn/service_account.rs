@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::Object;
+use api::{Object, Value};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use client::Clock;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
@@ -105,6 +107,8 @@ pub struct ServiceAccounts {
     decoding: DecodingKey,
     validation: Validation,
     issuer: String,
+    /// The public key as others may have it.
+    jwk: Value,
     lookup: Arc<dyn Lookup>,
     clock: Arc<dyn Clock>,
     seen: Cache<[u8; 32], Verified>,
@@ -130,6 +134,7 @@ impl ServiceAccounts {
             decoding: DecodingKey::from_ec_der(public),
             validation,
             issuer,
+            jwk: jwk(public),
             lookup,
             clock,
             seen: Cache::new(1024),
@@ -138,6 +143,21 @@ impl ServiceAccounts {
 
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// What `/openid/v1/jwks` says.
+    pub fn key_set(&self) -> Value {
+        json!({"keys": [self.jwk]})
+    }
+    /// What `/.well-known/openid-configuration` says.
+    pub fn discovery(&self) -> Value {
+        json!({
+            "issuer": self.issuer,
+            "jwks_uri": format!("{}/openid/v1/jwks", self.issuer),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
     }
 
     pub fn issue(&self, r: Request) -> Result<Issued, api::Status> {
@@ -171,7 +191,9 @@ impl ServiceAccounts {
             nbf: now,
             sub: format!("system:serviceaccount:{}:{}", r.namespace, r.account),
         };
-        let header = Header::new(Algorithm::ES256);
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = None;
+        header.kid = self.jwk["kid"].as_str().map(str::to_owned);
         let token = jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(api::Status::internal)?;
         Ok(Issued { token, audiences, expires: claims.exp })
     }
@@ -259,6 +281,16 @@ impl ServiceAccounts {
     }
 }
 
+/// A P-256 point (SEC 1, uncompressed) as a JSON Web Key, named by its hash.
+fn jwk(point: &[u8]) -> Value {
+    let base64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let (x, y) = point.get(1..).unwrap_or_default().split_at_checked(32).unwrap_or_default();
+    json!({
+        "use": "sig", "kty": "EC", "kid": base64(&Sha256::digest(point)), "crv": "P-256", "alg": "ES256",
+        "x": base64(x), "y": base64(y),
+    })
+}
+
 /// Whether `object`'s deletion lies further back than the leeway.
 fn gone(object: &Object, now: i64) -> bool {
     let at = object.meta().deletion_timestamp.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
@@ -269,7 +301,6 @@ fn gone(object: &Object, now: i64) -> bool {
 pub mod tests {
     use jiff::Timestamp;
     use parking_lot::Mutex;
-    use serde_json::json;
 
     use super::*;
     use crate::lookup::fake::Cluster;
@@ -347,6 +378,20 @@ pub mod tests {
         assert!(accounts.authenticate(&token).is_err());
         let review = accounts.review(&token, &["vault".into(), "x".into()]).unwrap();
         assert_eq!(review.audiences, ["vault"]);
+    }
+
+    #[test]
+    fn others_can_verify_with_the_published_key() {
+        let (_, _, accounts) = fixture();
+        let token = accounts.issue(request(&["vault"], Bound::Account)).unwrap().token;
+        let key = &accounts.key_set()["keys"][0];
+        let text = |k: &str| key[k].as_str().unwrap();
+        let decoding = DecodingKey::from_ec_components(text("x"), text("y")).unwrap();
+        let mut validation = Validation::new(Algorithm::ES256);
+        (validation.validate_exp, validation.validate_aud) = (false, false);
+        let read = jsonwebtoken::decode::<Claims>(&token, &decoding, &validation).unwrap();
+        assert_eq!(read.header.kid.as_deref(), Some(text("kid")));
+        assert_eq!(accounts.discovery()["issuer"], read.claims.iss);
     }
 
     #[test]

@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_committed_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("state.db"), Options::default()).unwrap());
+        let store = Arc::new(Store::open(dir.path().join("state.db"), Options::default()).unwrap());
         let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]);
         put(&store, RESOURCES[0], json!({"metadata": {"name": "view"}, "rules": rules})).await;
         let (authorization, stop) = (Arc::new(Authorization::new()), CancellationToken::new());

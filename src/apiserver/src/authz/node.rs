@@ -26,10 +26,12 @@ pub fn node_name(user: &User) -> Option<&str> {
 /// Something that pods name: resource, namespace, name.
 type Reference = (&'static str, Box<str>, Box<str>);
 
+/// Where a pod runs, which state of it was read, what it names.
+type Known = (Box<str>, Stamp, Vec<Reference>);
+
 #[derive(Default)]
 struct Graph {
-    /// By pod: where it runs, which state of it was read, what it names.
-    pods: HashMap<(Box<str>, Box<str>), (Box<str>, Stamp, Vec<Reference>)>,
+    pods: HashMap<(Box<str>, Box<str>), Known>,
     /// By node: how many of its pods name a thing.
     nodes: HashMap<Box<str>, HashMap<Reference, u32>>,
 }

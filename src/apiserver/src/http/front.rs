@@ -138,6 +138,9 @@ impl Front {
         if path.trim_end_matches('/') == "/metrics" {
             return Ok(output::response(200, "text/plain; version=0.0.4", Body::full(self.metrics.text())));
         }
+        if let Some(answer) = self.engine.specials().find_document(&path) {
+            return Ok(answer);
+        }
         self.discovery.answer(&self.engine, &path, request.headers(), &query).await
     }
 }
