@@ -10,6 +10,7 @@
 
 mod batch;
 mod claim;
+mod cluster_role;
 mod context;
 mod daemon_set;
 mod deployment;
@@ -24,6 +25,7 @@ mod namespace;
 mod node;
 mod pod_gc;
 mod pods;
+mod quota;
 mod replicas;
 mod service_account;
 mod stateful_set;
@@ -53,6 +55,8 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(job::run(ctx.clone(), stop.clone()));
     all.spawn(daemon_set::run(ctx.clone(), stop.clone()));
     all.spawn(stateful_set::run(ctx.clone(), stop.clone()));
+    all.spawn(quota::run(ctx.clone(), stop.clone()));
+    all.spawn(cluster_role::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));

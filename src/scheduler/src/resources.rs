@@ -85,7 +85,12 @@ fn total(pod: &Pod, of: fn(&Container) -> Resources) -> Resources {
         peak.max(&own);
     }
     sum.max(&peak);
-    // requests of the whole pod override the sum: PodLevelResources
+    sum
+}
+
+/// Requests of the whole pod override the sum (PodLevelResources); overhead comes on top.
+fn with_pod(pod: &Pod, mut sum: Resources) -> Resources {
+    let Some(spec) = &pod.spec else { return sum };
     if let Some(whole) = spec.resources.as_ref().and_then(|r| r.requests.as_ref()) {
         sum.0.extend(Resources::of(Some(whole)).0);
     }
@@ -95,12 +100,17 @@ fn total(pod: &Pod, of: fn(&Container) -> Resources) -> Resources {
 
 /// What the pod must find free on its node.
 pub fn requests(pod: &Pod) -> Resources {
-    total(pod, plain)
+    with_pod(pod, total(pod, plain))
+}
+
+/// What the pod may use at most: `PodLimits`.
+pub fn limits(pod: &Pod) -> Resources {
+    total(pod, |c| Resources::of(c.resources.as_ref().and_then(|r| r.limits.as_ref())))
 }
 
 /// `(milli CPU, bytes of memory)` for scores.
 pub fn scored_requests(pod: &Pod) -> (i64, i64) {
-    let r = total(pod, nonzero);
+    let r = with_pod(pod, total(pod, nonzero));
     (r.get("cpu"), r.get("memory"))
 }
 
