@@ -12,8 +12,10 @@ mod batch;
 mod claim;
 mod cluster_role;
 mod context;
+mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod error;
 mod expectations;
@@ -60,6 +62,16 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));
+    // kinds that an API may not serve
+    for (group, plural) in [("batch", "cronjobs"), ("policy", "poddisruptionbudgets")] {
+        if ctx.config.registry.resource(group, "v1", plural).is_none() {
+            continue;
+        }
+        match plural {
+            "cronjobs" => drop(all.spawn(cron_job::run(ctx.clone(), stop.clone()))),
+            _ => drop(all.spawn(disruption::run(ctx.clone(), stop.clone()))),
+        }
+    }
     while let Some(ended) = all.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "a controller ended");
