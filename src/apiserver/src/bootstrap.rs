@@ -22,6 +22,8 @@ pub struct Address {
     pub service_ip: IpAddr,
     pub server_ip: IpAddr,
     pub server_port: u16,
+    /// Of the Service `kube-system/kube-dns`, which every agent answers itself; absent: without it.
+    pub cluster_dns: Option<IpAddr>,
 }
 
 impl Server {
@@ -71,10 +73,10 @@ impl Server {
         Ok(Target::one(kind.gvr(), text("namespace"), text("name")))
     }
 
-    /// The Service `default/kubernetes`, and this server behind it. The namespace must be there.
+    /// The Service `default/kubernetes` with this server behind it, and cluster DNS. Their namespaces must be there.
     pub async fn publish(&self, address: &Address) -> Result<(), Status> {
         let client = self.client(User::system("system:apiserver"));
-        let Address { service_ip, server_ip, server_port } = address;
+        let Address { service_ip, server_ip, server_port, cluster_dns } = address;
         let meta = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
         let family = if server_ip.is_ipv4() { "IPv4" } else { "IPv6" };
         let service = json!({
@@ -93,7 +95,18 @@ impl Server {
             "endpoints": [{"addresses": [server_ip], "conditions": {"ready": true}}],
             "ports": [{"name": "https", "port": server_port, "protocol": "TCP"}],
         });
-        try_join_all([service, endpoints, slice].map(|tree| self.keep(&*client, tree))).await?;
+        let dns = cluster_dns.map(|ip| {
+            json!({
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": "kube-dns", "namespace": "kube-system",
+                    "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}},
+                "spec": {"type": "ClusterIP", "clusterIP": ip, "ports": [
+                    {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+                    {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53}]},
+            })
+        });
+        let all = [service, endpoints, slice].into_iter().chain(dns);
+        try_join_all(all.map(|tree| self.keep(&*client, tree))).await?;
         Ok(())
     }
 

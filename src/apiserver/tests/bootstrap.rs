@@ -13,6 +13,7 @@ async fn a_second_start_changes_nothing() {
         service_ip: "10.43.0.1".parse().unwrap(),
         server_ip: "192.0.2.1".parse().unwrap(),
         server_port: 6443,
+        cluster_dns: Some("10.43.0.10".parse().unwrap()),
     };
     let start = || async {
         c.server.apply_manifests(&MANIFESTS).await.unwrap();
@@ -26,6 +27,7 @@ async fn a_second_start_changes_nothing() {
         "/api/v1/namespaces/kube-node-lease",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
         "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes",
+        "/api/v1/namespaces/kube-system/services/kube-dns",
     ] {
         assert_eq!(c.get(path).await.code, 200, "{path}");
     }

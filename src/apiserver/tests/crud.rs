@@ -221,3 +221,39 @@ async fn old_versions_are_converted_with_a_warning() {
         (&json!("extensions/v1beta1"), &json!("extensions/v1beta1"))
     );
 }
+
+struct Fragile;
+#[async_trait::async_trait]
+impl apiserver::admission::Plugin for Fragile {
+    fn name(&self) -> &'static str {
+        "Fragile"
+    }
+    fn handles(&self, a: &apiserver::Attributes) -> bool {
+        a.verb == apiserver::Verb::Create
+    }
+    async fn mutate(&self, write: &mut apiserver::admission::Write<'_>) -> Result<(), api::Status> {
+        match write.object["metadata"]["name"].as_str() {
+            Some("boom") => panic!("a handler's mistake"),
+            Some("no") => Err(write.refuse("it is not allowed")),
+            _ => {
+                write.object["metadata"]["labels"] = json!({"mutated": "yes"});
+                write.warnings.push("mutated".into());
+                Ok(())
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn plugins_change_refuse_and_may_even_panic() {
+    let c = Cluster::with(|config| config.plugins.push(std::sync::Arc::new(Fragile))).await;
+    let fine = c.json("POST", MAPS, map("a", "1")).await;
+    assert_eq!(
+        (&fine.json()["metadata"]["labels"]["mutated"], fine.warnings()),
+        (&json!("yes"), vec!["299 - \"mutated\""])
+    );
+    let refused = c.json("POST", MAPS, map("no", "1")).await.failure();
+    assert_eq!(refused, (403, "configmaps \"no\" is forbidden: it is not allowed".into()));
+    assert_eq!(c.json("POST", MAPS, map("boom", "1")).await.code, 500);
+    assert_eq!(c.get(&format!("{MAPS}/a")).await.code, 200);
+}
