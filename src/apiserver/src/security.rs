@@ -9,7 +9,7 @@ use pki::Pki;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Plugin, plugins};
+use crate::admission::{Plugin, TokenSecret, plugins};
 use crate::authn::{Authentication, ServiceAccounts};
 use crate::authz::{Authorization, Escalation};
 use crate::quota::ResourceQuota;
@@ -58,6 +58,7 @@ impl Security {
         let mut plugins = plugins(&lookup);
         let addresses = o.service_cidrs.iter().copied().map(Addresses::new).collect();
         let ports = Ports { first: *o.node_ports.start(), last: *o.node_ports.end() };
+        plugins.push(Arc::new(TokenSecret::new(service_accounts.clone(), o.pki.server_ca.pem(), lookup.clone())));
         plugins.push(Arc::new(ServiceAllocation::new(addresses, ports, lookup.clone())));
         plugins.push(Arc::new(Escalation::new(rbac.clone(), authorizer.clone())));
         // the last: what it counts is what will be stored

@@ -11,6 +11,7 @@ mod priority;
 mod runtime_class;
 mod service_account;
 mod storage_class;
+mod token_secret;
 mod toleration_seconds;
 mod tree;
 
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 use api::{Kind, Object, Status, Value};
 use async_trait::async_trait;
+
+pub use token_secret::TokenSecret;
 
 use crate::{Attributes, Lookup};
 

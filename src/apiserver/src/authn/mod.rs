@@ -18,6 +18,9 @@ pub use bearer::{bearer, without_bearer};
 pub use impersonate::impersonate;
 pub use service_account::{Bound, Issued, Request, Review, ServiceAccounts, groups_of};
 
+#[cfg(test)]
+pub use service_account::tests as testing;
+
 use crate::{Authenticator, User};
 use x509::Certificates;
 
