@@ -30,10 +30,15 @@ pub struct Options {
     pub disable: Vec<Component>,
 }
 
+/// Mirrors and credentials, in k3s' form.
+pub const REGISTRIES: &str = "/etc/skiff/registries.yaml";
+
 /// Opens the embedded runtime; adopts what runs.
 pub async fn runtime(paths: &Paths) -> Result<runtime::Embedded> {
-    let mut config = runtime::Config::new(paths.runtime(), &paths.run, std::env::current_exe().context("own executable")?);
+    let mut config =
+        runtime::Config::new(paths.runtime(), &paths.run, std::env::current_exe().context("own executable")?);
     config.cgroup_root = paths.cgroup_root.clone();
+    config.registries = REGISTRIES.into();
     runtime::Embedded::open(config).await.context("container runtime")
 }
 

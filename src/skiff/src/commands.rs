@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use runtime::Runtime as _;
 
 use crate::flags::{DataDir, ImageCommand, ServerFlags};
 use crate::paths::Paths;
@@ -42,7 +41,8 @@ pub fn server(flags: ServerFlags) -> Result<()> {
 
 pub fn token(flags: &DataDir) -> Result<()> {
     let path = Paths::of(&flags.data_dir).server().join("token");
-    let token = std::fs::read_to_string(&path).with_context(|| format!("{}: no server has run here", path.display()))?;
+    let token =
+        std::fs::read_to_string(&path).with_context(|| format!("{}: no server has run here", path.display()))?;
     println!("{}", token.trim());
     Ok(())
 }
@@ -86,14 +86,12 @@ pub fn image(command: ImageCommand) -> Result<()> {
             }
         }
         ImageCommand::Pull { data, images: names } => {
-            let paths = Paths::of(&data.data_dir);
-            current_thread()?.block_on(async {
-                let runtime = crate::agent::runtime(&paths).await?;
-                for name in names {
-                    println!("{}", runtime.pull_image(&name, None).await?);
-                }
-                anyhow::Ok(())
-            })?;
+            let store = images(&data.data_dir)?;
+            let registries = runtime::image::Registries::load(Path::new(crate::agent::REGISTRIES))?;
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            for name in names {
+                println!("{}", current_thread()?.block_on(store.pull(&name, None, &registries))?);
+            }
         }
     }
     Ok(())
@@ -120,7 +118,16 @@ fn list(images: &[runtime::Image]) {
     }
     let width: Vec<usize> = (0..4).map(|c| rows.iter().map(|r| r[c].len()).max().unwrap_or(0)).collect();
     for r in rows {
-        let line = format!("{:w0$}   {:w1$}   {:w2$}   {}", r[0], r[1], r[2], r[3], w0 = width[0], w1 = width[1], w2 = width[2]);
+        let line = format!(
+            "{:w0$}   {:w1$}   {:w2$}   {}",
+            r[0],
+            r[1],
+            r[2],
+            r[3],
+            w0 = width[0],
+            w1 = width[1],
+            w2 = width[2]
+        );
         println!("{}", line.trim_end());
     }
 }

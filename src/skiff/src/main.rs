@@ -1,7 +1,6 @@
 //! Kubernetes in one small binary.
 
 mod agent;
-mod bootstrap;
 mod commands;
 mod config;
 mod flags;

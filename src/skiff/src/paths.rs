@@ -31,9 +31,11 @@ impl Paths {
             };
         }
         // FNV-1a: the same in every release
-        let id = data.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |h, b| {
-            (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
-        });
+        let id = data
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
         let id = format!("{id:08x}");
         Paths {
             data,
@@ -66,7 +68,8 @@ mod tests {
 
     #[test]
     fn another_data_directory_shares_no_name() {
-        let (a, b, c) = (Paths::of("/var/lib/skiff".as_ref()), Paths::of("/tmp/x".as_ref()), Paths::of("/tmp/y".as_ref()));
+        let (a, b, c) =
+            (Paths::of("/var/lib/skiff".as_ref()), Paths::of("/tmp/x".as_ref()), Paths::of("/tmp/y".as_ref()));
         assert_eq!(a.bridge, "skiff0");
         assert!(b.bridge.len() <= 15 && b.bridge != c.bridge && b.run != c.run && b.cgroup_root != c.cgroup_root);
     }

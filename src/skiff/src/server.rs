@@ -6,7 +6,7 @@
 //!                              └─ in process: controllers, scheduler, this machine's node
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use apiserver::User;
-use apiserver::authz::Aggregator;
+use apiserver::manifests::MANIFESTS;
 use apiserver::security::{self, Security};
 use async_trait::async_trait;
 use client::{BoxIo, Clock, NodeDialer, SystemClock};
@@ -26,7 +26,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Agent};
-use crate::bootstrap;
 use crate::flags::{Component, ServerFlags};
 use crate::paths::Paths;
 
@@ -34,6 +33,8 @@ use crate::paths::Paths;
 const STOP: Duration = Duration::from_millis(1500);
 
 pub async fn run(flags: ServerFlags) -> Result<()> {
+    // image pulls and webhooks choose no provider of their own; a second call is harmless
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let stop = CancellationToken::new();
     let mut ended = signals(stop.clone())?;
     let paths = Paths::of(&flags.data.data_dir);
@@ -83,9 +84,9 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     });
     let started = Arc::new(AtomicBool::new(false));
     let done = started.clone();
-    server.health().add_ready("bootstrap", move || {
-        if done.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".into()) }
-    });
+    server
+        .health()
+        .add_ready("bootstrap", move || if done.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".into()) });
     let mut tasks = JoinSet::new();
 
     let tls = pki.server_config()?;
@@ -95,13 +96,14 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
             tracing::error!(%error, "the API listener ended");
         }
     });
-    let admin = server.client(User::system("system:apiserver"));
-    bootstrap::run(&registry, &admin, &bootstrap::Cluster {
-        advertise: SocketAddr::new(node.ips[0], port),
+    server.apply_manifests(&MANIFESTS).await.context("bootstrap manifests")?;
+    let address = apiserver::Address {
         service_ip,
+        server_ip: node.ips[0],
+        server_port: port,
         cluster_dns: (!flags.disable.contains(&Component::Dns)).then_some(flags.cluster_dns),
-    })
-    .await?;
+    };
+    server.publish(&address).await.context("the kubernetes service")?;
     started.store(true, Ordering::Release);
     let url = format!("https://127.0.0.1:{port}");
     write_kubeconfig(&flags.write_kubeconfig, &pki.admin_kubeconfig(&url), flags.write_kubeconfig_mode)?;
@@ -109,10 +111,10 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
 
     let manager = server.client(User::system("system:kube-controller-manager"));
     if !flags.disable.contains(&Component::Controllers) {
-        let config = controllers::Config::new(pki.server_ca.pem().to_owned(), flags.cluster_cidr.clone(), Arc::new(registry));
-        let context = controllers::Context::new(manager.clone(), clock.clone(), config, stop.clone());
+        let config =
+            controllers::Config::new(pki.server_ca.pem().to_owned(), flags.cluster_cidr.clone(), Arc::new(registry));
+        let context = controllers::Context::new(manager, clock.clone(), config, stop.clone());
         tasks.spawn(controllers::run(context, stop.clone()));
-        tasks.spawn(Aggregator::new(manager).run(stop.clone()));
     }
     if !flags.disable.contains(&Component::Scheduler) {
         let scheduler = server.client(User::system("system:kube-scheduler"));
@@ -174,7 +176,8 @@ fn agent_options(flags: &ServerFlags, node: &Node, paths: Paths) -> Result<agent
         ("node.kubernetes.io/instance-type".to_owned(), "skiff".to_owned()),
     ]);
     for label in &flags.node_label {
-        let (key, value) = label.split_once('=').with_context(|| format!("--node-label: {label:?} is not key=value"))?;
+        let (key, value) =
+            label.split_once('=').with_context(|| format!("--node-label: {label:?} is not key=value"))?;
         labels.insert(key.into(), value.into());
     }
     let taints = flags.node_taint.iter().map(|t| taint(t)).collect::<Result<Vec<_>>>()?;
