@@ -29,6 +29,8 @@ impl Target {
     pub fn one(resource: Gvr, namespace: &str, name: &str) -> Target {
         Target { name: name.into(), ..Target::within(resource, namespace) }
     }
+    /// The same with a subresource.
+    #[allow(clippy::should_implement_trait)] // `/sub`, not a subtraction
     pub fn sub(self, subresource: &'static str) -> Target {
         Target { subresource, ..self }
     }

@@ -53,10 +53,12 @@ type Handler = Box<dyn Fn(&Change) + Send + Sync>;
 /// Under which names an index finds an object.
 type Keys = fn(&Object) -> Vec<Box<str>>;
 
+type Indexed = HashMap<Box<str>, BTreeMap<Key, Arc<Object>>>;
+
 #[derive(Default)]
 struct Cache {
     objects: BTreeMap<Key, Arc<Object>>,
-    indexes: Vec<(Keys, HashMap<Box<str>, BTreeMap<Key, Arc<Object>>>)>,
+    indexes: Vec<(Keys, Indexed)>,
 }
 
 struct Shared {
@@ -89,7 +91,7 @@ impl Cache {
     }
 }
 
-fn unindex(keys: Keys, map: &mut HashMap<Box<str>, BTreeMap<Key, Arc<Object>>>, key: &Key, old: &Object) {
+fn unindex(keys: Keys, map: &mut Indexed, key: &Key, old: &Object) {
     for name in keys(old) {
         if let Some(set) = map.get_mut(&name) {
             set.remove(key);
@@ -156,7 +158,7 @@ impl Informer {
         let mut cache = self.shared.cache.write();
         let known = cache.indexes.iter().position(|(k, _)| std::ptr::fn_addr_eq(*k, keys));
         let slot = known.unwrap_or_else(|| {
-            let mut map: HashMap<Box<str>, BTreeMap<Key, Arc<Object>>> = HashMap::new();
+            let mut map = Indexed::new();
             for (key, object) in &cache.objects {
                 for name in keys(object) {
                     map.entry(name).or_default().insert(key.clone(), object.clone());

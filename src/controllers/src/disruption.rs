@@ -8,7 +8,7 @@ use api::k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use api::k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use api::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use api::labels::Selector;
-use api::{Gvr, Object, OwnerReference, Resource, Value};
+use api::{Gvr, Object, OwnerReference, Value};
 use client::{Controller, Informer, ObjectKey, Requeue, Target, WorkQueue, WriteOptions};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -185,6 +185,7 @@ fn still_disrupted(noted: &Value, pods: &[Arc<Object>], now: Timestamp) -> (BTre
 mod tests {
     use super::*;
     use crate::testing::{Bench, settle};
+    use api::Resource;
 
     #[tokio::test(start_paused = true)]
     async fn the_budget_follows_its_pods() {

@@ -10,7 +10,6 @@
 
 mod batch;
 mod claim;
-mod cluster_role;
 mod context;
 mod cron_job;
 mod daemon_set;
@@ -27,7 +26,6 @@ mod namespace;
 mod node;
 mod pod_gc;
 mod pods;
-mod quota;
 mod replicas;
 mod service_account;
 mod stateful_set;
@@ -57,8 +55,6 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(job::run(ctx.clone(), stop.clone()));
     all.spawn(daemon_set::run(ctx.clone(), stop.clone()));
     all.spawn(stateful_set::run(ctx.clone(), stop.clone()));
-    all.spawn(quota::run(ctx.clone(), stop.clone()));
-    all.spawn(cluster_role::run(ctx.clone(), stop.clone()));
     all.spawn(deployment::run(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));

@@ -26,5 +26,4 @@ mod volumes;
 
 pub use filter::{DaemonFit, daemon_fit};
 pub use node::{NodeInfo, PodInfo};
-pub use resources::{Resources, limits as pod_limits, requests as pod_requests};
 pub use scheduler::run;

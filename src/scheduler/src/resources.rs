@@ -103,11 +103,6 @@ pub fn requests(pod: &Pod) -> Resources {
     with_pod(pod, total(pod, plain))
 }
 
-/// What the pod may use at most: `PodLimits`.
-pub fn limits(pod: &Pod) -> Resources {
-    total(pod, |c| Resources::of(c.resources.as_ref().and_then(|r| r.limits.as_ref())))
-}
-
 /// `(milli CPU, bytes of memory)` for scores.
 pub fn scored_requests(pod: &Pod) -> (i64, i64) {
     let r = with_pod(pod, total(pod, nonzero));

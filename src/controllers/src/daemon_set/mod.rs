@@ -270,7 +270,7 @@ impl DaemonSets {
             let is_new = |p: &&Pod| {
                 p.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).is_some_and(|h| h == hash)
             };
-            updated += i32::from(here.iter().any(|p| is_new(p)));
+            updated += i32::from(here.iter().any(is_new));
             let states: Vec<_> = here.iter().map(|p| pods::available(p, pace.min_ready_seconds, now)).collect();
             available += i32::from(states.contains(&Ok(true)));
             wait = states.into_iter().filter_map(Result::err).chain(wait).min();

@@ -15,8 +15,8 @@ use crate::{Context, Error, pods, status};
 
 /// Index of pods by node.
 pub fn by_node(pod: &Object) -> Vec<Box<str>> {
-    let node = pod.view::<Pod>().ok().and_then(|p| p.spec.as_ref()?.node_name.as_deref().map(Into::into));
-    node.into_iter().filter(|n: &Box<str>| !n.is_empty()).collect()
+    let node = pod.view::<Pod>().ok().and_then(|p| p.spec.as_ref()?.node_name.as_deref());
+    node.into_iter().filter(|n| !n.is_empty()).map(Into::into).collect()
 }
 
 struct Evictor {

@@ -15,7 +15,7 @@ fn status(bench: &Bench) -> Value {
 #[tokio::test(start_paused = true)]
 async fn makes_counts_adopts_and_removes_pods() {
     let bench = Bench::new();
-    bench.start(|ctx, stop| run::<ReplicaSet>(ctx, stop));
+    bench.start(run::<ReplicaSet>);
     bench.fake.seed(
         Pod::gvr(),
         json!({"metadata": {"name": "orphan", "namespace": "n", "labels": {"app": "web"}},
@@ -57,7 +57,7 @@ async fn makes_counts_adopts_and_removes_pods() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_shows_as_a_condition_and_is_tried_again() {
     let bench = Bench::new();
-    bench.start(|ctx, stop| run::<ReplicaSet>(ctx, stop));
+    bench.start(run::<ReplicaSet>);
     let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let is_full = full.clone();
     bench.fake.react(move |verb, t| {
@@ -78,7 +78,7 @@ async fn a_refusal_shows_as_a_condition_and_is_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn min_ready_seconds_delay_availability() {
     let bench = Bench::new();
-    bench.start(|ctx, stop| run::<ReplicationController>(ctx, stop));
+    bench.start(run::<ReplicationController>);
     let mut rc = set(1);
     (rc["apiVersion"], rc["kind"]) = (json!("v1"), json!("ReplicationController"));
     rc["spec"]["selector"] = json!({"app": "web"});
