@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::get;
+use crate::commands::{apply, create, delete, get};
 
 #[derive(Parser)]
 #[command(name = "skiff ctl", version, about = "Talks to a Kubernetes cluster, as kubectl does", max_term_width = 110)]
@@ -123,6 +123,16 @@ pub struct Global {
 pub enum Command {
     /// Show objects
     Get(get::Flags),
+    /// Make objects be as files say
+    Apply(apply::Flags),
+    /// Show what apply would change
+    Diff(apply::DiffFlags),
+    /// Create objects
+    Create(create::Flags),
+    /// Replace objects by files
+    Replace(create::ReplaceFlags),
+    /// Delete objects
+    Delete(delete::Flags),
     /// Print the completion script for a shell
     Completion { shell: clap_complete::Shell },
 }

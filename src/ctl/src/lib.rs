@@ -15,6 +15,7 @@ mod error;
 mod jsonpath;
 mod manifest;
 mod mapping;
+mod merge;
 mod objects;
 mod print;
 mod session;

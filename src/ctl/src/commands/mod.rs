@@ -4,6 +4,9 @@ use crate::cli::{Cli, Command, command};
 use crate::error::Result;
 use crate::session::Session;
 
+pub mod apply;
+pub mod create;
+pub mod delete;
 pub mod get;
 
 /// Does what the command line says.
@@ -19,6 +22,11 @@ pub async fn run(cli: Cli) -> Result<()> {
     let s = &session;
     match command {
         Command::Get(f) => get::run(s, f).await,
+        Command::Apply(f) => apply::run(s, f).await,
+        Command::Diff(f) => apply::diff(s, f).await,
+        Command::Create(f) => create::run(s, f).await,
+        Command::Replace(f) => create::replace(s, f).await,
+        Command::Delete(f) => delete::run(s, f).await,
         Command::Completion { .. } => Ok(()),
     }
 }

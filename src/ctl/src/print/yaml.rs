@@ -337,6 +337,6 @@ mod tests {
         let folded = to_string(&json!({"k": word.trim_end()}));
         let lines: Vec<&str> = folded.lines().collect();
         assert_eq!(lines.len(), 2);
-        assert_eq!(lines[1], "  word word word");
+        assert_eq!(lines[1], "  word word word word");
     }
 }
