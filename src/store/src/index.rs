@@ -97,3 +97,42 @@ impl Snapshot {
         self.revision = revision;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::Draft;
+    use serde_json::json;
+
+    fn object(namespace: &str, name: &str) -> Arc<Object> {
+        let tree = json!({"metadata": {"namespace": namespace, "name": name}});
+        Arc::new(Draft::encode(&tree).unwrap().at(1))
+    }
+
+    #[test]
+    fn ranges_and_pages() {
+        let mut index = Index::default();
+        for (ns, name) in [("", "c"), ("a", "x"), ("a", "y"), ("a-b", "x"), ("b", "x")] {
+            index.put(Key::new("r", ns, name), object(ns, name));
+        }
+        let all = index.snapshot("r");
+        let list =
+            |ns, after| all.range(ns, after).map(|o| format!("{}/{}", o.namespace(), o.name())).collect::<Vec<_>>();
+        let table: [(Option<&str>, Option<(&str, &str)>, &[&str]); 8] = [
+            (None, None, &["/c", "a/x", "a/y", "a-b/x", "b/x"]),
+            (None, Some(("a", "x")), &["a/y", "a-b/x", "b/x"]),
+            (None, Some(("a", "xx")), &["a/y", "a-b/x", "b/x"]),
+            (Some("a"), None, &["a/x", "a/y"]),
+            (Some("a"), Some(("a", "x")), &["a/y"]),
+            (Some("a"), Some(("", "c")), &["a/x", "a/y"]),
+            (Some("a"), Some(("b", "x")), &[]),
+            (Some("none"), None, &[]),
+        ];
+        for (ns, after, want) in table {
+            assert_eq!(list(ns, after), want, "{ns:?} {after:?}");
+        }
+        index.remove(&Key::new("r", "a", "x"));
+        assert_eq!((all.len(), index.snapshot("r").len(), index.snapshot("none").len()), (5, 4, 0));
+        assert!(all.get("a", "x").is_some() && index.get(&Key::new("r", "a", "x")).is_none());
+    }
+}

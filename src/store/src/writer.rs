@@ -129,7 +129,15 @@ impl Writer {
             let key = intern(&mut self.names, p.key);
             keys.insert(key.clone());
             let draft = match p.change {
-                Change::Put(draft) => Some(draft),
+                Change::Put(draft) => {
+                    let meta = draft.meta();
+                    debug_assert_eq!(
+                        (&*meta.namespace, &*meta.name),
+                        (&*key.namespace, &*key.name),
+                        "the key is the object's"
+                    );
+                    Some(draft)
+                }
                 Change::Delete => None,
             };
             writes.push(Write { late: self.late.contains(&key.resource), key, prev: current, draft });

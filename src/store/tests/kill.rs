@@ -45,11 +45,13 @@ fn acknowledged_writes_survive_kill_9() {
             line.clear();
             assert!(out.read_line(&mut line).unwrap() > 0, "the victim died by itself");
         }
-        // anything from at once to some milliseconds of load
-        std::thread::sleep(Duration::from_micros((round * 7919) % 40_000));
+        // somewhere in the middle of what follows this many writes, or none
+        let mut rest = String::new();
+        for _ in 0..round * 7919 % 300 {
+            assert!(out.read_line(&mut rest).unwrap() > 0, "the victim died by itself");
+        }
         child.kill().unwrap();
         child.wait().unwrap();
-        let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
         for line in rest.split_inclusive('\n').filter(|l| l.ends_with('\n')) {
             let [kind, name, revision, value] = line.split_whitespace().collect::<Vec<_>>()[..] else {

@@ -223,7 +223,7 @@ async fn run(ops: Vec<Op>, options: Options) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_store_does_what_a_list_of_events_would(ops in prop::collection::vec(op(), 1..120), options in options()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

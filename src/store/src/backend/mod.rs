@@ -85,3 +85,21 @@ pub fn tombstone(json: &Bytes, revision: u64, deleted: u64) -> Result<Object, Er
     spliced.extend_from_slice(&json[at + old.len()..]);
     Object::from_json(spliced.freeze(), deleted).map_err(|e| Error::Storage(e.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_tombstone_differs_only_in_its_revision() {
+        let tree = json!({"kind": "K", "apiVersion": "v1", "metadata": {"name": "n", "annotations": {
+            "a": "\"metadata\":{\"resourceVersion\":\"99\"", "resourceVersion": "99"}}, "spec": {"metadata": {"resourceVersion": "99"}}});
+        let object = Draft::encode(&tree).unwrap().at(99);
+        let deleted = tombstone(object.json(), 99, 1000).unwrap();
+        let mut want = tree;
+        want["metadata"]["resourceVersion"] = json!("1000");
+        assert_eq!((deleted.tree(), deleted.revision()), (want, 1000));
+        assert!(tombstone(object.json(), 98, 1000).is_err());
+    }
+}

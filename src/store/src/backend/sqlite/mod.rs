@@ -29,7 +29,7 @@ use self::compact::Compaction;
 use self::history::Reader;
 use super::lock::Lock;
 use super::{Backend, History, Loaded, Write};
-use crate::{Error, Options};
+use crate::{Error, Key, Options};
 
 /// Revisions that late writes may use up between two transactions.
 const RESERVE: u64 = 1024;
@@ -65,7 +65,7 @@ struct Late {
 
 /// A row of the log to be.
 struct Row {
-    resource: Arc<str>,
+    key: Key,
     prev: u64,
     object: Arc<Object>,
     delete: bool,
@@ -120,17 +120,17 @@ impl Sqlite {
         {
             let mut insert = tx.prepare_cached("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)")?;
             for row in self.late.rows.iter().chain(rows) {
-                let id = match self.ids.get(&row.resource).or_else(|| fresh.get(&row.resource)) {
+                let id = match self.ids.get(&row.key.resource).or_else(|| fresh.get(&row.key.resource)) {
                     Some(id) => *id,
                     None => {
-                        tx.prepare_cached("INSERT INTO resource(name) VALUES (?)")?.execute([&*row.resource])?;
-                        fresh.insert(row.resource.clone(), tx.last_insert_rowid());
+                        tx.prepare_cached("INSERT INTO resource(name) VALUES (?)")?.execute([&*row.key.resource])?;
+                        fresh.insert(row.key.resource.clone(), tx.last_insert_rowid());
                         tx.last_insert_rowid()
                     }
                 };
-                let o = &row.object;
-                let value = (!row.delete).then(|| &**o.json());
-                insert.execute(params![o.revision() as i64, id, o.namespace(), o.name(), row.prev as i64, value])?;
+                let value = (!row.delete).then(|| &**row.object.json());
+                let (Key { namespace, name, .. }, revision) = (&row.key, row.object.revision() as i64);
+                insert.execute(params![revision, id, namespace, name, row.prev as i64, value])?;
             }
         }
         if let Some(reserve) = reserve {
@@ -152,8 +152,7 @@ impl Sqlite {
             // a revision of a batch that fails is not used again
             self.last += 1;
             let prev = w.prev.as_ref().map_or(0, |p| p.revision());
-            let (resource, delete) = (w.key.resource.clone(), w.draft.is_none());
-            rows.push(Row { resource, prev, object: w.at(self.last)?, delete });
+            rows.push(Row { key: w.key.clone(), prev, object: w.at(self.last)?, delete: w.draft.is_none() });
         }
         Ok(rows)
     }
