@@ -118,7 +118,8 @@ mod tests {
         let all = index.snapshot("r");
         let list =
             |ns, after| all.range(ns, after).map(|o| format!("{}/{}", o.namespace(), o.name())).collect::<Vec<_>>();
-        let table: [(Option<&str>, Option<(&str, &str)>, &[&str]); 8] = [
+        type Case = (Option<&'static str>, Option<(&'static str, &'static str)>, &'static [&'static str]);
+        let table: [Case; 8] = [
             (None, None, &["/c", "a/x", "a/y", "a-b/x", "b/x"]),
             (None, Some(("a", "x")), &["a/y", "a-b/x", "b/x"]),
             (None, Some(("a", "xx")), &["a/y", "a-b/x", "b/x"]),
