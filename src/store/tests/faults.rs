@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,11 +40,15 @@ async fn a_second_open_is_refused_and_names_the_first() {
 }
 
 #[tokio::test]
-async fn an_empty_directory_is_open_fast() {
+async fn an_empty_directory_is_open_fast_and_closed_to_others() {
     let dir = tempfile::tempdir().unwrap();
-    let start = Instant::now();
-    Store::open(dir.path().join("server"), Options::default()).unwrap();
+    let (start, dir) = (Instant::now(), dir.path().join("server"));
+    let store = Store::open(&dir, Options::default()).unwrap();
     assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
+    put(&store, &key("secrets", "s"), "hush").await.unwrap();
+    for (file, mode) in [(".", 0o700), ("state.db", 0o600), ("state.db-wal", 0o600)] {
+        assert_eq!(std::fs::metadata(dir.join(file)).unwrap().mode() & 0o777, mode, "{file}");
+    }
 }
 
 #[tokio::test]

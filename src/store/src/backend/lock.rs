@@ -1,7 +1,8 @@
 //! One process per directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::Error;
@@ -19,7 +20,8 @@ pub(super) struct Lock {
 impl Lock {
     pub fn take(dir: &Path) -> Result<Lock, Error> {
         let failed = |e: std::io::Error| Error::Storage(format!("{}: {e}", dir.display()));
-        std::fs::create_dir_all(dir).map_err(failed)?;
+        // secrets lie here
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let path = dir.join("lock");
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;

@@ -1,5 +1,7 @@
 //! The file: made, opened, checked.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -27,6 +29,11 @@ pub(super) fn open(path: &Path, formed: bool) -> Result<(Connection, bool), Erro
     if size == 0 && (formed || wal > 0) {
         let reason = "it is missing or empty, though its directory has held a store".to_string();
         return Err(Error::Damaged { path: path.into(), reason });
+    }
+    if size == 0 {
+        // secrets lie in it; SQLite gives its WAL the same mode
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        made.map_err(|e| Error::Storage(format!("{}: {e}", path.display())))?;
     }
     prepare(path).map_err(|e| damaged(path, e))
 }
