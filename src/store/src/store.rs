@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use api::{Draft, Object};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::backend::{Backend, History, Sqlite};
 use crate::index::Index;
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub log: Log,
     pub history: Arc<dyn History>,
     pub closed: AtomicBool,
+    /// A crowd that reads the past at once (500 clients back after a restart) stands in line here, not in 500 threads.
+    reading: Semaphore,
     /// Every event up to it is in index and log.
     revision: AtomicU64,
 }
@@ -87,6 +89,7 @@ impl Store {
             log,
             history,
             closed: AtomicBool::new(false),
+            reading: Semaphore::new(1),
             revision: AtomicU64::new(loaded.revision),
         });
         let (queue, requests) = mpsc::channel();
@@ -140,10 +143,7 @@ impl Store {
             Ok(events) => now.rewind(revision, &events),
             Err((floor, events)) => {
                 now.rewind(floor, &events);
-                let resource = resource.to_string();
-                let read = move || shared.history.events(&resource, revision, floor, usize::MAX);
-                let older = tokio::task::spawn_blocking(read).await.map_err(|e| Error::Storage(e.to_string()))??;
-                now.rewind(revision, &older);
+                now.rewind(revision, &shared.past(resource, revision, floor, usize::MAX).await?);
             }
         }
         Ok(now)
@@ -188,6 +188,21 @@ impl Drop for Inner {
 impl Shared {
     pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)
+    }
+
+    /// [`History::events`], off the runtime's threads.
+    pub async fn past(
+        self: &Arc<Self>,
+        resource: &str,
+        after: u64,
+        upto: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        let _turn = self.reading.acquire().await.map_err(|_| Error::Closed)?;
+        let (history, resource) = (self.history.clone(), resource.to_string());
+        tokio::task::spawn_blocking(move || history.events(&resource, after, upto, limit))
+            .await
+            .map_err(|e| Error::Storage(e.to_string()))?
     }
 
     /// Makes a batch visible: to readers, then to watchers.

@@ -43,7 +43,7 @@ impl Watcher {
             let events = match self.ring.after(self.position, BATCH) {
                 Ok(events) => events,
                 Err(Behind(floor)) => {
-                    let events = self.older(floor).await?;
+                    let events = self.shared.past(&self.resource, self.position, floor, BATCH).await?;
                     if events.is_empty() {
                         self.position = floor;
                         continue;
@@ -79,12 +79,5 @@ impl Watcher {
             self.position = revision;
         }
         self.position
-    }
-
-    async fn older(&self, floor: u64) -> Result<Vec<Event>, Error> {
-        let (shared, resource, position) = (self.shared.clone(), self.resource.clone(), self.position);
-        tokio::task::spawn_blocking(move || shared.history.events(&resource, position, floor, BATCH))
-            .await
-            .map_err(|e| Error::Storage(e.to_string()))?
     }
 }
