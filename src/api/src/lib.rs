@@ -24,6 +24,7 @@
 //! | [`names`] | the syntax of names, labels, keys, ports |
 //! | [`quantity`] | amounts of resources |
 //! | [`table`] | Table and PartialObjectMetadata |
+//! | [`protobuf`] | Kubernetes protobuf, the wire form that Go clients send |
 //! | [`openapi`] | OpenAPI v2 and v3 of what a registry serves |
 //!
 //! `data/` holds what `data/generate.py` makes from Kubernetes' own definitions.
@@ -40,6 +41,7 @@ pub mod names;
 mod object;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 mod status;
