@@ -113,8 +113,11 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     if !flags.disable.contains(&Component::Controllers) {
         let config =
             controllers::Config::new(pki.server_ca.pem().to_owned(), flags.cluster_cidr.clone(), Arc::new(registry));
-        let context = controllers::Context::new(manager, clock.clone(), config, stop.clone());
+        let context = controllers::Context::new(manager.clone(), clock.clone(), config, stop.clone());
         tasks.spawn(controllers::run(context, stop.clone()));
+        // these two share their arithmetic with authorization and admission
+        tasks.spawn(apiserver::authz::Aggregator::new(manager.clone()).run(stop.clone()));
+        tasks.spawn(apiserver::quota::Controller::new(store.clone(), manager, stop.clone()).run());
     }
     if !flags.disable.contains(&Component::Scheduler) {
         let scheduler = server.client(User::system("system:kube-scheduler"));
