@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::negotiate::Format;
+use super::negotiate::{self, Format};
 use crate::engine::Served;
 
 /// `MaxRequestBodyBytes`
@@ -34,6 +34,13 @@ pub(crate) fn document(
     let decoded = match format {
         Format::Json => decode::json(bytes, validation != FieldValidation::Ignore),
         Format::Yaml => decode::yaml(bytes),
+        Format::Protobuf => match api::protobuf::decode(bytes) {
+            Ok(tree) => Ok(Decoded { tree, duplicates: Vec::new() }),
+            Err(api::protobuf::Error::Unknown { .. }) => {
+                return Err(negotiate::unsupported(&["application/json", "application/yaml"]));
+            }
+            Err(e) => Err(e.to_string()),
+        },
     };
     decoded.map_err(|e| decode::unrecognized(kind, &e, bytes))
 }

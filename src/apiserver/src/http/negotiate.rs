@@ -1,5 +1,6 @@
 //! Which form an answer takes: upstream's `negotiation.NegotiateOutputMediaType`.
 
+use api::protobuf::MEDIA_TYPE;
 use api::{Reason, Status};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -8,6 +9,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 pub(crate) enum Format {
     Json,
     Yaml,
+    /// Of the built-in kinds.
+    Protobuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,7 @@ impl Format {
         match self {
             Format::Json => "application/json",
             Format::Yaml => "application/yaml",
+            Format::Protobuf => MEDIA_TYPE,
         }
     }
 }
@@ -94,7 +98,8 @@ pub(crate) fn content(headers: &HeaderMap) -> Result<Format, Status> {
     match media_type(headers) {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
-        _ => Err(unsupported(&["application/json", "application/yaml"])),
+        MEDIA_TYPE => Ok(Format::Protobuf),
+        _ => Err(unsupported(&["application/json", "application/yaml", MEDIA_TYPE])),
     }
 }
 

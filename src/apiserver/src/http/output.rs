@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::table::{self, IncludeObject, ListMeta};
 use api::{Object, Status, Value, convert};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WARNING};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub(crate) fn warn(answer: &mut Response<Body>, warnings: &[String]) {
         let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
-            answer.headers_mut().append(HeaderName::from(WARNING), value);
+            answer.headers_mut().append(WARNING, value);
         }
     }
 }
@@ -53,12 +53,22 @@ pub(crate) fn json_bytes(tree: &Value) -> Bytes {
     serde_json::to_vec(tree).expect("a tree encodes").into()
 }
 
-/// Any tree, in the format that is wanted.
+/// A tree of a built-in kind as protobuf.
+fn protobuf(tree: &Value) -> Option<Vec<u8>> {
+    let (group, version, kind) = api::decode::gvk(tree);
+    api::protobuf::encode(group, version, kind, tree)
+}
+
+/// Any tree, in the format that is wanted; JSON where it has no protobuf form.
 pub(crate) fn tree(wanted: &Wanted, code: u16, tree: &Value) -> Response<Body> {
-    let format = wanted.accepted.format;
+    let encoded = if wanted.accepted.format == Format::Protobuf { protobuf(tree) } else { None };
+    if let Some(bytes) = encoded {
+        return response(code, Format::Protobuf.content_type(), Body::full(bytes));
+    }
+    let format = if wanted.accepted.format == Format::Yaml { Format::Yaml } else { Format::Json };
     let bytes = match format {
         Format::Json if wanted.pretty => serde_json::to_vec_pretty(tree).expect("a tree encodes").into(),
-        Format::Json => json_bytes(tree),
+        Format::Json | Format::Protobuf => json_bytes(tree),
         Format::Yaml => serde_yaml::to_string(tree).expect("a tree encodes").into(),
     };
     response(code, format.content_type(), Body::Full(bytes))
