@@ -317,7 +317,7 @@ impl Inner {
 
     pub(super) async fn stop_container(&self, container: &Container, grace: Duration) -> Result<()> {
         // a start that is under way is stopped after it
-        let _starting = container.starting.lock().await;
+        drop(container.starting.lock().await);
         if !container.running() {
             return Ok(());
         }
