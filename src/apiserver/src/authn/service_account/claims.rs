@@ -60,7 +60,7 @@ pub struct Legacy {
 
 /// The claims of either kind of token.
 pub enum Said {
-    Bound(Claims),
+    Bound(Box<Claims>),
     Legacy(Legacy),
 }
 
