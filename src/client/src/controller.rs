@@ -39,8 +39,8 @@ impl Display for ObjectKey {
 /// What a reconcile asks for when all went well: nothing, or to be called again after a while.
 pub type Requeue = Option<Duration>;
 
-/// Workers on a queue. An error puts its key back with back-off; it is logged from the third in a row on, since conflicts
-/// with a stale cache are daily bread.
+/// Workers on a queue. An error puts its key back with back-off; it is logged from the sixth in a row on (150 ms), since
+/// conflicts with a stale cache are daily bread.
 pub struct Controller<K> {
     pub name: &'static str,
     pub workers: usize,
@@ -69,7 +69,7 @@ impl<K: Clone + Eq + Hash + Ord + Display + Send + Sync + 'static> Controller<K>
                             }
                         }
                         Err(error) => {
-                            if queue.failed(key.clone()) > 2 {
+                            if queue.failed(key.clone()) > 5 {
                                 tracing::warn!(controller = name, %key, %error, "reconcile failed");
                             }
                         }

@@ -314,13 +314,20 @@ impl Client for FakeClient {
 
     async fn patch(&self, target: &Target, patch: Patch, _: &WriteOptions) -> Result<Arc<Object>, Status> {
         self.call(Verb::Patch, target)?;
-        let (Patch::Merge(patch) | Patch::Strategic(patch) | Patch::Apply { tree: patch, .. }) = patch else {
-            return Err(Status::bad_request("the fake has no JSON patch"));
+        let (patch, strategic) = match patch {
+            Patch::Merge(patch) | Patch::Apply { tree: patch, .. } => (patch, false),
+            Patch::Strategic(patch) => (patch, true),
+            Patch::Json(_) => return Err(Status::bad_request("the fake has no JSON patch")),
         };
         let mut s = self.state.lock();
         let current = s.objects.get(&key(target)).ok_or_else(|| not_found(target))?;
         let mut tree = current.tree();
+        let conditions = tree["status"]["conditions"].as_array().cloned().unwrap_or_default();
         merge(&mut tree, &patch);
+        let new = tree.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+        if let (true, Some(new)) = (strategic, new) {
+            merge_conditions(new, conditions);
+        }
         s.write(target, tree)
     }
 
@@ -396,6 +403,17 @@ impl State {
             }
         }
         Ok(self.put(&key, tree))
+    }
+}
+
+/// The one list that strategic patches merge here: by `type`, field by field.
+fn merge_conditions(new: &mut Vec<Value>, old: Vec<Value>) {
+    let patches = std::mem::replace(new, old);
+    for patch in patches {
+        match new.iter_mut().find(|c| c["type"] == patch["type"]) {
+            Some(c) => merge(c, &patch),
+            None => new.push(patch),
+        }
     }
 }
 

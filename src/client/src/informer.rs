@@ -67,6 +67,7 @@ struct Shared {
     /// of each object exactly once. Always locked before `cache`.
     handlers: RwLock<Vec<Handler>>,
     synced: watch::Sender<bool>,
+    stop: CancellationToken,
 }
 
 impl Cache {
@@ -174,10 +175,11 @@ impl Informer {
         *self.shared.synced.borrow()
     }
 
-    /// Waits until the first list has arrived.
+    /// Waits until the first list has arrived, or until it never will since the informer has been stopped.
     pub async fn synced(&self) {
+        let mut synced = self.shared.synced.subscribe();
         // the sender lives as long as `self`
-        let _ = self.shared.synced.subscribe().wait_for(|s| *s).await;
+        let _ = self.shared.stop.run_until_cancelled(synced.wait_for(|s| *s)).await;
     }
 
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::{Client, Clock, Patch, Target, WriteOptions, now_rfc3339};
 
-const QUEUE: usize = 1000;
+/// Memory is taken only as they come.
+const QUEUE: usize = 10_000;
 /// Remembered events; the older half is forgotten beyond.
 const REMEMBERED: usize = 2048;
 /// So many different messages of one kind within [`SIMILAR_WITHIN`] become one event.

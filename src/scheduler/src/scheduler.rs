@@ -281,13 +281,11 @@ impl Scheduler {
             self.recorder.normal::<Pod>(v, "Preempted", text);
             let message = format!("{NAME}: preempting to accommodate a higher priority pod");
             let now = now_rfc3339(&*self.clock);
-            let newest = self.pods.get(v.namespace(), v.name()).unwrap_or_else(|| v.clone());
-            let mut conditions = newest.tree()["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            conditions.retain(|c| c["type"] != "DisruptionTarget");
-            conditions.push(json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-                "message": message, "lastTransitionTime": now}));
+            let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                "message": message, "lastTransitionTime": now});
             let target = Target::one(Pod::gvr(), v.namespace(), v.name());
-            let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+            // the other conditions are the kubelet's
+            let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
             let marked = self.client.patch(&target.clone().sub("status"), patch, &WriteOptions::default()).await;
             let precondition = Precondition { uid: Some(v.uid().into()), revision: None };
             let options = DeleteOptions { precondition, ..Default::default() };
@@ -343,7 +341,7 @@ impl Scheduler {
         let status = newest.tree()["status"].take();
         if let Some(patch) = condition(&status, "Unschedulable", message, nominated, &now_rfc3339(&*self.clock)) {
             let target = Target::one(Pod::gvr(), pod.namespace(), pod.name()).sub("status");
-            let result = self.client.patch(&target, Patch::Merge(patch), &WriteOptions::default()).await;
+            let result = self.client.patch(&target, Patch::Strategic(patch), &WriteOptions::default()).await;
             if let Err(error) = result
                 && !error.is_not_found()
             {
@@ -397,8 +395,7 @@ fn condition(status: &Value, reason: &str, message: &str, nominated: Option<&str
     let since = old.filter(|c| c["status"] == "False").and_then(|c| c["lastTransitionTime"].as_str()).unwrap_or(now);
     let new = json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": message,
         "lastProbeTime": null, "lastTransitionTime": since});
-    let others = conditions.iter().filter(|c| c["type"] != "PodScheduled").cloned();
-    let mut patch = json!({"status": {"conditions": others.chain([new]).collect::<Vec<_>>()}});
+    let mut patch = json!({"status": {"conditions": [new]}});
     if let Some(node) = nominated {
         patch["status"]["nominatedNodeName"] = json!(node);
     }

@@ -104,7 +104,27 @@ pub fn plan(mut groups: Vec<Group>, family: &'static str, existing: &[Arc<Object
         one_group(group, &ports, mine, template, placeholder, &mut plan);
     }
     plan.delete.extend(by_ports.into_values().flatten().map(|(object, _)| object));
+    plan.reuse();
     plan
+}
+
+impl Plan {
+    /// A slice that would go becomes one that would be made: one write instead of two, and no moment without.
+    fn reuse(&mut self) {
+        let mut rest = Vec::new();
+        for mut tree in std::mem::take(&mut self.create) {
+            let same_type = |o: &Arc<Object>| o.tree()["addressType"] == tree["addressType"];
+            let Some(at) = self.delete.iter().position(same_type) else {
+                rest.push(tree);
+                continue;
+            };
+            let mut old = self.delete.remove(at).tree();
+            set_metadata(&mut old, &json!({"metadata": tree["metadata"]}));
+            (old["ports"], old["endpoints"]) = (tree["ports"].take(), tree["endpoints"].take());
+            self.update.push(old);
+        }
+        self.create = rest;
+    }
 }
 
 fn one_group(
@@ -237,7 +257,7 @@ mod tests {
         };
         assert_eq!(to(Vec::new()), ((1, 0, 0), vec![0]));
         assert_eq!(to(Vec::new()), ((0, 0, 0), vec![0]));
-        assert_eq!(to(members(0..250)), ((3, 0, 1), vec![50, 100, 100]));
+        assert_eq!(to(members(0..250)), ((2, 1, 0), vec![50, 100, 100]));
         assert_eq!(to(members(0..250)), ((0, 0, 0), vec![50, 100, 100]));
         // one more goes into the slice that has room
         assert_eq!(to(members(0..251)), ((0, 1, 0), vec![51, 100, 100]));

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use api::k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use api::{Object, Resource};
 use client::{
-    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Precondition, Recorder, Requeue, Target, WorkQueue,
+    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Patch, Precondition, Recorder, Requeue, Target,
+    WorkQueue, WriteOptions,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, Error, pods, status};
+use crate::{Context, Error, pods};
 
 /// Index of pods by node.
 pub fn by_node(pod: &Object) -> Vec<Box<str>> {
@@ -138,7 +139,8 @@ impl Evictor {
     }
 }
 
-/// Says in the pod's status why it is about to go: the condition `DisruptionTarget`, and a final phase if wanted.
+/// Says in the pod's status why it is about to go: the condition `DisruptionTarget`, and a final phase if wanted. The other
+/// conditions are the kubelet's, which may write at the same moment: hence a strategic patch.
 pub async fn disrupt(
     ctx: &Context,
     pod: &Object,
@@ -146,14 +148,20 @@ pub async fn disrupt(
     message: &str,
     phase: Option<&str>,
 ) -> Result<(), Error> {
-    let mut conditions = status::Conditions::of(&pod.tree()["status"]);
-    conditions.set("DisruptionTarget", "True", reason, message, &ctx.now(), &[]);
-    let mut patch = json!({"conditions": conditions.value()});
+    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": ctx.now()});
+    let mut patch = json!({"status": {"conditions": [condition]}});
     if let Some(phase) = phase.filter(|_| pod.view::<Pod>().is_ok_and(|p| !pods::is_terminated(p))) {
-        patch["phase"] = json!(phase);
+        patch["status"]["phase"] = json!(phase);
     }
-    match status::write::<Pod>(&*ctx.client, pod, patch).await {
-        Err(e) if !e.is_gone() => Err(e),
+    patch_status(ctx, pod, patch).await
+}
+
+/// A strategic patch of a pod's status; that it is gone is fine.
+pub async fn patch_status(ctx: &Context, pod: &Object, patch: api::Value) -> Result<(), Error> {
+    let target = Target::one(Pod::gvr(), pod.namespace(), pod.name()).sub("status");
+    match ctx.client.patch(&target, Patch::Strategic(patch), &WriteOptions::default()).await {
+        Err(e) if !e.is_not_found() => Err(e.into()),
         _ => Ok(()),
     }
 }

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::status::{self, Conditions};
+use crate::status::Conditions;
 use crate::{Context, Error, pods};
 
 const LEASES: &str = "kube-node-lease";
@@ -176,17 +176,9 @@ impl Lifecycle {
             if !pods::is_ready(pod) {
                 continue;
             }
-            let mut conditions = Conditions::of(&object.tree()["status"]);
-            let stamp = self.ctx.now();
-            for c in conditions.0.iter_mut().filter(|c| c["type"] == "Ready") {
-                c["status"] = json!("False");
-                c["lastTransitionTime"] = json!(stamp);
-            }
             self.recorder.warning::<Pod>(&object, "NodeNotReady", "Node is not ready");
-            match status::write::<Pod>(&*self.ctx.client, &object, json!({"conditions": conditions.value()})).await {
-                Err(e) if !e.is_gone() => return Err(e),
-                _ => {}
-            }
+            let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": self.ctx.now()});
+            eviction::patch_status(&self.ctx, &object, json!({"status": {"conditions": [condition]}})).await?;
         }
         Ok(())
     }
