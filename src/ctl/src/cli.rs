@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{apply, create, delete, get};
+use crate::commands::{apply, create, delete, describe, get, marks, patch, rollout, scale, taint};
 
 #[derive(Parser)]
 #[command(name = "skiff ctl", version, about = "Talks to a Kubernetes cluster, as kubectl does", max_term_width = 110)]
@@ -77,7 +77,7 @@ pub struct Global {
     pub cluster: Option<String>,
     /// The user of the kubeconfig
     #[arg(long, global = true)]
-    pub user: Option<String>,
+    pub user: Vec<String>,
     /// The namespace
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
@@ -123,6 +123,20 @@ pub struct Global {
 pub enum Command {
     /// Show objects
     Get(get::Flags),
+    /// Show objects in detail, with their events
+    Describe(describe::Flags),
+    /// Change fields of objects
+    Patch(patch::Flags),
+    /// Set the number of replicas
+    Scale(scale::Flags),
+    /// Set or remove labels
+    Label(marks::Flags),
+    /// Set or remove annotations
+    Annotate(marks::Flags),
+    /// Set or remove taints of nodes
+    Taint(taint::Flags),
+    /// Follow, undo and restart rollouts
+    Rollout(rollout::Flags),
     /// Make objects be as files say
     Apply(apply::Flags),
     /// Show what apply would change

@@ -111,6 +111,15 @@ impl Session {
         Ok(infos)
     }
 
+    /// The same, without those whose types the server does not know.
+    pub async fn local_some(&self, files: &Files, failed: &mut Failed) -> Result<Vec<Info>> {
+        let mut infos = Vec::new();
+        for document in manifest::read(files)? {
+            infos.extend(failed.keep_later(self.info(document.tree, document.source).await));
+        }
+        Ok(infos)
+    }
+
     /// A tree with its type looked up and its namespace settled.
     pub async fn info(&self, mut tree: Value, source: String) -> Result<Info> {
         let mapping = self.mappings().await?.of_kind(text(&tree, "/apiVersion"), text(&tree, "/kind"));
@@ -118,7 +127,7 @@ impl Session {
             (Error::Other(why), s) if !s.is_empty() => {
                 let (name, namespace) = (text(&tree, "/metadata/name"), text(&tree, "/metadata/namespace"));
                 let why = why.trim_start_matches("resource mapping not found: ");
-                Error::other(format!("resource mapping not found for name: {name:?} namespace: {namespace:?} from {s:?}: {why}"))
+                Error::Plain(format!("resource mapping not found for name: {name:?} namespace: {namespace:?} from {s:?}: {why}"))
             }
             (e, _) => e,
         })?;
@@ -162,7 +171,7 @@ impl Session {
     pub async fn infos(&self, args: &[String], files: &Files, select: &Select, failed: &mut Failed) -> Result<Vec<Info>> {
         let mut infos = Vec::new();
         if !files.filename.is_empty() {
-            for mut info in self.local(files).await? {
+            for mut info in self.local_some(files, failed).await? {
                 if let Some(live) = failed.keep(info.live(self).await) {
                     info.object = live;
                     infos.push(info);
@@ -252,17 +261,24 @@ impl Info {
 /// Errors that do not stop the rest: said when they come or in the end, and then the command fails.
 #[derive(Default)]
 pub struct Failed {
+    silent: bool,
     any: bool,
     later: Vec<Error>,
 }
 
 impl Failed {
+    /// Keeps errors to itself: for a first try.
+    pub fn silent() -> Failed {
+        Failed { silent: true, ..Failed::default() }
+    }
     /// Says an error at once.
     pub fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
         result
             .map_err(|e| {
                 self.any = true;
-                say(&e);
+                if !self.silent {
+                    say(&e);
+                }
             })
             .ok()
     }

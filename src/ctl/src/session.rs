@@ -62,7 +62,7 @@ pub fn kubeconfig(global: &Global) -> Result<Kubeconfig> {
 impl Session {
     pub async fn open(global: Global) -> Result<Session> {
         let options =
-            KubeConfigOptions { context: global.context.clone(), cluster: global.cluster.clone(), user: global.user.clone() };
+            KubeConfigOptions { context: global.context.clone(), cluster: global.cluster.clone(), user: global.user.last().cloned() };
         let failed = |e: kube::config::KubeconfigError| Error::other(e.to_string());
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig(&global)?, &options).await.map_err(failed)?;
         if let Some(server) = &global.server {

@@ -139,7 +139,7 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
 
 async fn infos(s: &Session, flags: &Flags, failed: &mut Failed) -> Result<Vec<Info>> {
     if !flags.files.filename.is_empty() {
-        return s.local(&flags.files).await;
+        return s.local_some(&flags.files, failed).await;
     }
     let targets = s.targets(&flags.args).await?;
     if targets.is_empty() {

@@ -7,7 +7,13 @@ use crate::session::Session;
 pub mod apply;
 pub mod create;
 pub mod delete;
+pub mod describe;
 pub mod get;
+pub mod marks;
+pub mod patch;
+pub mod rollout;
+pub mod scale;
+pub mod taint;
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<()> {
@@ -18,13 +24,26 @@ pub async fn run(cli: Cli) -> Result<()> {
         }
         other => other,
     };
-    let session = Session::open(cli.global).await?;
+    let mut global = cli.global;
+    // `create rolebinding --user` names a subject
+    let users = match &command {
+        Command::Create(f) if f.binds() => std::mem::take(&mut global.user),
+        _ => Vec::new(),
+    };
+    let session = Session::open(global).await?;
     let s = &session;
     match command {
         Command::Get(f) => get::run(s, f).await,
+        Command::Describe(f) => describe::run(s, f).await,
+        Command::Patch(f) => patch::run(s, f).await,
+        Command::Scale(f) => scale::run(s, f).await,
+        Command::Label(f) => marks::run(s, f, marks::Which::Labels).await,
+        Command::Annotate(f) => marks::run(s, f, marks::Which::Annotations).await,
+        Command::Taint(f) => taint::run(s, f).await,
+        Command::Rollout(f) => rollout::run(s, f).await,
         Command::Apply(f) => apply::run(s, f).await,
         Command::Diff(f) => apply::diff(s, f).await,
-        Command::Create(f) => create::run(s, f).await,
+        Command::Create(f) => create::run(s, f, &users).await,
         Command::Replace(f) => create::replace(s, f).await,
         Command::Delete(f) => delete::run(s, f).await,
         Command::Completion { .. } => Ok(()),

@@ -169,11 +169,15 @@ impl Secret {
             }
             SecretKind::DockerRegistry { name, docker_server, docker_username, docker_password, docker_email, how } => {
                 let auth = BASE64.encode(format!("{docker_username}:{docker_password}"));
-                let mut entry = json!({"username": docker_username, "password": docker_password, "auth": auth});
-                if let Some(email) = docker_email {
-                    entry["email"] = email.into();
-                }
-                let config = json!({"auths": {(docker_server): entry}}).to_string();
+                // in the order of Go's struct
+                let email = docker_email.map_or(String::new(), |e| format!(r#""email":{},"#, json!(e)));
+                let config = format!(
+                    r#"{{"auths":{{{}:{{"username":{},"password":{},{email}"auth":{}}}}}}}"#,
+                    json!(docker_server),
+                    json!(docker_username),
+                    json!(docker_password),
+                    json!(auth)
+                );
                 let data = [(".dockerconfigjson".to_owned(), config.into_bytes())];
                 (name, Some("kubernetes.io/dockerconfigjson".into()), data.into(), how)
             }

@@ -96,7 +96,14 @@ enum Kind {
     Token(token::Token),
 }
 
-pub async fn run(s: &Session, flags: Flags) -> Result<()> {
+impl Flags {
+    /// Whether `--user` names subjects.
+    pub fn binds(&self) -> bool {
+        matches!(self.kind, Some(Kind::Rolebinding(_) | Kind::Clusterrolebinding(_)))
+    }
+}
+
+pub async fn run(s: &Session, flags: Flags, users: &[String]) -> Result<()> {
     let Some(kind) = flags.kind else { return from_files(s, &flags.files, &flags.how, flags.raw.as_deref()).await };
     let (object, how) = match kind {
         Kind::Deployment(f) => (f.object()?, f.how),
@@ -109,8 +116,8 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         Kind::Service(f) => f.object()?,
         Kind::Role(f) => (f.role(s).await?, f.how),
         Kind::Clusterrole(f) => (f.cluster_role(s).await?, f.how),
-        Kind::Rolebinding(f) => (f.role_binding()?, f.how),
-        Kind::Clusterrolebinding(f) => (f.cluster_role_binding()?, f.how),
+        Kind::Rolebinding(f) => (f.role_binding(users)?, f.how),
+        Kind::Clusterrolebinding(f) => (f.cluster_role_binding(users)?, f.how),
         Kind::Quota(f) => (f.object()?, f.how),
         Kind::Priorityclass(f) => (f.object(), f.how),
         Kind::Poddisruptionbudget(f) => (f.object()?, f.how),
@@ -141,7 +148,7 @@ pub async fn generated(s: &Session, mut object: Value, how: &How, what: &str) ->
     let created = created.map_err(|e| {
         let kind = info.mapping.kind.to_lowercase();
         match e {
-            Error::Status(status) if status.code != 422 => {
+            Error::Status(status) if status.code != 422 && !matches!(kind.as_str(), "namespace" | "role" | "clusterrole") => {
                 Error::Plain(format!("error: failed to create {kind}: {}", status.message))
             }
             e => e,

@@ -105,9 +105,6 @@ pub struct Binding {
     /// The cluster role
     #[arg(long)]
     clusterrole: Option<String>,
-    /// Users
-    #[arg(id = "subject-user", long = "user")]
-    users: Vec<String>,
     /// Groups
     #[arg(long = "group")]
     groups: Vec<String>,
@@ -119,23 +116,24 @@ pub struct Binding {
 }
 
 impl Binding {
-    pub fn role_binding(&self) -> Result<Value> {
+    /// `users` are `--user`, which everywhere else names a user of the kubeconfig.
+    pub fn role_binding(&self, users: &[String]) -> Result<Value> {
         let (kind, name) = match (&self.role, &self.clusterrole) {
             (Some(role), None) => ("Role", role),
             (None, Some(role)) => ("ClusterRole", role),
             _ => return Err(Error::other("exactly one of clusterrole or role must be specified")),
         };
-        self.binding("RoleBinding", kind, name)
+        self.binding("RoleBinding", kind, name, users)
     }
-    pub fn cluster_role_binding(&self) -> Result<Value> {
+    pub fn cluster_role_binding(&self, users: &[String]) -> Result<Value> {
         let name = self.clusterrole.as_ref().ok_or_else(|| Error::other("required flag(s) \"clusterrole\" not set"))?;
-        self.binding("ClusterRoleBinding", "ClusterRole", name)
+        self.binding("ClusterRoleBinding", "ClusterRole", name, users)
     }
 
-    fn binding(&self, binding: &str, kind: &str, role: &str) -> Result<Value> {
+    fn binding(&self, binding: &str, kind: &str, role: &str, users: &[String]) -> Result<Value> {
         let api_group = "rbac.authorization.k8s.io";
         let subject = |kind: &str, name: &String| json!({"apiGroup": api_group, "kind": kind, "name": name});
-        let mut subjects: Vec<Value> = self.users.iter().map(|u| subject("User", u)).collect();
+        let mut subjects: Vec<Value> = users.iter().map(|u| subject("User", u)).collect();
         subjects.extend(self.groups.iter().map(|g| subject("Group", g)));
         for account in &self.service_accounts {
             let (namespace, name) =
