@@ -171,12 +171,11 @@ impl Prober {
             }
             run = if last == Some(ok) { run + 1 } else { 1 };
             last = Some(ok);
-            if run >= threshold(ok) {
-                if verdict != ok || !ok && kind == "Startup" {
-                    verdict = ok;
-                    if stop(ok) {
-                        return ok;
-                    }
+            let news = verdict != ok || !ok && kind == "Startup";
+            if run >= threshold(ok) && news {
+                verdict = ok;
+                if stop(ok) {
+                    return ok;
                 }
             }
             tokio::time::sleep_until(next).await;

@@ -37,7 +37,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Source {
     objects: BTreeMap<crate::objects::What, u64>,
-    metadata: Option<(Option<BTreeMap<String, String>>, Option<BTreeMap<String, String>>)>,
+    /// Labels and annotations, where the downward API may show them.
+    metadata: Option<[Option<BTreeMap<String, String>>; 2]>,
     tokens: BTreeMap<String, String>,
     ips: Vec<String>,
 }
@@ -113,8 +114,7 @@ impl Volumes {
             }
             if fresh {
                 atomic::own(&path, None, group)?;
-                let mode = if group.is_some() { 0o2777 } else { 0o777 };
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).at(&path)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(open_mode(group))).at(&path)?;
             }
             path
         } else if v.persistent_volume_claim.is_some() || v.ephemeral.is_some() {
@@ -141,7 +141,7 @@ impl Volumes {
         let m = &i.pod.metadata;
         let source = Source {
             objects: mentioned(v).iter().filter_map(|w| Some((w.clone(), *i.revisions.get(w)?))).collect(),
-            metadata: has_downward(v).then(|| (m.labels.clone(), m.annotations.clone())),
+            metadata: has_downward(v).then(|| [m.labels.clone(), m.annotations.clone()]),
             ips: if has_downward(v) { i.facts.pod_ips.clone() } else { Vec::new() },
             tokens,
         };
@@ -173,6 +173,7 @@ impl Volumes {
         };
         fs::create_dir_all(&path).at(&path)?;
         atomic::own(&path, None, group)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(open_mode(group))).at(&path)?;
         atomic::write(&path, &payload, group)?;
         let mounted = Mounted { path, read_only: true, source: Some(source), writable: false };
         self.mounted.insert(v.name.clone(), mounted);
@@ -275,6 +276,11 @@ pub(crate) fn remove_pod_dir(mounter: &dyn Mounter, dir: &Path) -> Result<()> {
         return Err(Error::config(format!("{} is still mounted", left.display())));
     }
     fs::remove_dir_all(dir).at(dir)
+}
+
+/// Of a volume's directory: everyone's, and its group's for what is made in it.
+fn open_mode(group: Option<u32>) -> u32 {
+    if group.is_some() { 0o2777 } else { 0o777 }
 }
 
 fn absolute(path: &str) -> PathBuf {

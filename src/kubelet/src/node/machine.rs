@@ -73,11 +73,11 @@ pub(crate) struct FileSystem {
 pub(crate) fn file_system(path: &Path) -> FileSystem {
     let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let Ok(s) = statvfs(existing) else { return FileSystem::default() };
-    let unit = s.fragment_size() as u64;
+    let unit = s.fragment_size();
     FileSystem {
-        capacity_bytes: s.blocks() as u64 * unit,
-        available_bytes: s.blocks_available() as u64 * unit,
-        inodes: s.files() as u64,
-        inodes_free: s.files_free() as u64,
+        capacity_bytes: s.blocks() * unit,
+        available_bytes: s.blocks_available() * unit,
+        inodes: s.files(),
+        inodes_free: s.files_free(),
     }
 }

@@ -80,7 +80,7 @@ fn initialized(i: &Inputs<'_>) -> Verdict {
     }
     let incomplete = names_of(i, |class, s| match class {
         Class::Init => !s.is_some_and(|s| s.ready),
-        Class::Sidecar => !s.is_some_and(|s| s.started == Some(true)),
+        Class::Sidecar => s.is_none_or(|s| s.started != Some(true)),
         _ => false,
     });
     if incomplete.is_empty() {

@@ -49,9 +49,13 @@ impl Manager {
         self.ctx.services.synced().await;
         let me = Arc::new(self);
         let handler = me.clone();
-        pods.on_change(move |c| match &c.new {
-            Some(o) => handler.seen(o),
-            None => handler.gone(c.object()),
+        pods.on_change(move |c| {
+            if let Some(old) = c.old.as_ref().filter(|old| c.new.as_ref().is_none_or(|n| n.uid() != old.uid())) {
+                handler.gone(old);
+            }
+            if let Some(new) = &c.new {
+                handler.seen(new);
+            }
         });
         me.orphans().await;
         let mut ready = false;
@@ -90,9 +94,11 @@ impl Manager {
         }
     }
 
-    fn gone(&self, object: &Object) {
+    fn gone(&self, object: &Arc<Object>) {
         let known = self.mailboxes.by_uid.lock().get(object.uid()).cloned();
         if let Some(mailbox) = known {
+            // its last state tells the grace period that was asked for
+            mailbox.offer(object.clone());
             mailbox.update(|i| i.gone = true);
         }
     }

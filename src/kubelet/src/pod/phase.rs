@@ -16,7 +16,7 @@ pub(crate) fn phase(spec: &PodSpec, statuses: &[ContainerStatus], initialized: b
         match c.class {
             Class::Ephemeral => {}
             Class::Sidecar => {
-                if !s.is_some_and(|s| s.started == Some(true)) {
+                if s.is_none_or(|s| s.started != Some(true)) {
                     pending_init += 1;
                 }
             }

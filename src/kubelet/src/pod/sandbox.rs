@@ -77,6 +77,9 @@ pub(crate) async fn run(ctx: &Context, object: &Object, pod: &Pod, spec: &PodSpe
 pub(crate) async fn connect(ctx: &Context, object: &Object, spec: &PodSpec, sandbox: &SandboxStatus) -> Result<()> {
     let Some(netns) = sandbox.netns.as_ref().filter(|_| spec.host_network != Some(true)) else { return Ok(()) };
     let ips = ctx.network.setup(&key(object, spec), netns).await?;
+    if ips.is_empty() {
+        return Err(Error::network("the pod network gave no address"));
+    }
     ctx.runtime.set_sandbox_ips(&sandbox.id, ips.iter().map(ToString::to_string).collect()).await?;
     Ok(())
 }

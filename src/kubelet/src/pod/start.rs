@@ -197,7 +197,7 @@ impl Worker {
         match (here, policy) {
             (Some(image), "IfNotPresent" | "Never") => {
                 let text = format!("Container image {name:?} already present on machine");
-                if self.waiting.get(&c.name).is_none() {
+                if !self.waiting.contains_key(&c.name) {
                     self.ctx.normal(object, Some(&c.name), "Pulled", text);
                 }
                 Some(image)

@@ -33,8 +33,12 @@ fn open_beneath(root: &Path, sub: &Path, create: bool) -> Result<OwnedFd> {
         fd = match openat2(&base, &so_far, how()) {
             Ok(f) => f,
             Err(Errno::ENOENT) if create => {
-                mkdirat(&fd, Path::new(name), Mode::from_bits_truncate(0o777)).at(&root.join(&so_far))?;
-                openat2(&base, &so_far, how()).at(&root.join(&so_far))?
+                mkdirat(&fd, Path::new(name), Mode::from_bits_truncate(0o755)).at(&root.join(&so_far))?;
+                let made = openat2(&base, &so_far, how()).at(&root.join(&so_far))?;
+                // as open as the volume itself, whatever our umask
+                let mode = std::fs::metadata(root).at(root)?.permissions();
+                std::fs::set_permissions(format!("/proc/self/fd/{}", made.as_raw_fd()), mode).at(&root.join(&so_far))?;
+                made
             }
             Err(e) => return Err(e).at(&root.join(&so_far)),
         };
