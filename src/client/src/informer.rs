@@ -136,8 +136,12 @@ pub struct Informer {
 impl Informer {
     /// Starts to follow. Handlers added with [`Informer::on_change`] later are first told of all that is there.
     pub fn start(client: Arc<dyn Client>, selector: Selector, stop: CancellationToken) -> Informer {
-        let shared =
-            Arc::new(Shared { cache: RwLock::default(), handlers: RwLock::default(), synced: watch::channel(false).0 });
+        let shared = Arc::new(Shared {
+            cache: RwLock::default(),
+            handlers: RwLock::default(),
+            synced: watch::channel(false).0,
+            stop: stop.clone(),
+        });
         let informer = Informer { shared };
         let follower = informer.clone();
         tokio::spawn(async move { stop.run_until_cancelled(follower.follow(client, selector)).await });
