@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{apply, create, delete, describe, get, marks, patch, rollout, scale, taint};
+use crate::commands::{apply, create, delete, describe, get, logs, marks, patch, rollout, scale, taint, version};
 
 #[derive(Parser)]
 #[command(name = "skiff ctl", version, about = "Talks to a Kubernetes cluster, as kubectl does", max_term_width = 110)]
@@ -147,6 +147,16 @@ pub enum Command {
     Replace(create::ReplaceFlags),
     /// Delete objects
     Delete(delete::Flags),
+    /// Print logs of a container
+    Logs(logs::Flags),
+    /// Versions of client and server
+    Version(version::Flags),
+    /// The resources that the server serves
+    ApiResources(version::ResourcesFlags),
+    /// The group versions that the server serves
+    ApiVersions,
+    /// Addresses of the cluster
+    ClusterInfo,
     /// Print the completion script for a shell
     Completion { shell: clap_complete::Shell },
 }

@@ -17,6 +17,7 @@ mod manifest;
 mod mapping;
 mod merge;
 mod objects;
+mod pods;
 mod print;
 mod session;
 

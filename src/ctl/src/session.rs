@@ -25,6 +25,7 @@ pub const APPLY: &str = "application/apply-patch+yaml";
 
 pub struct Session {
     client: kube::Client,
+    server: String,
     /// `-n`, or the context's.
     pub namespace: String,
     pub global: Global,
@@ -95,10 +96,15 @@ impl Session {
         config.read_timeout = None;
         config.write_timeout = None;
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string();
         let client = kube::Client::try_from(config).map_err(|e| Error::other(e.to_string()))?;
-        Ok(Session { client, namespace, global, mappings: OnceCell::new() })
+        Ok(Session { client, server, namespace, global, mappings: OnceCell::new() })
     }
 
+    /// The server's URL.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
     /// For exec, attach and port-forward.
     pub fn client(&self) -> &kube::Client {
         &self.client
@@ -144,7 +150,26 @@ impl Session {
     /// A stream of bytes: watches and logs.
     pub async fn stream(&self, path: &str, accept: &str) -> Result<impl AsyncBufRead + use<>> {
         let request = Request::get(path).header("Accept", accept).body(Vec::new()).map_err(|e| Error::other(e.to_string()))?;
-        self.client.request_stream(request).await.map_err(failed)
+        self.client.request_stream(request).await.map_err(|e| self.failed(e))
+    }
+
+    fn failed(&self, error: kube::Error) -> Error {
+        if let kube::Error::Api(status) = &error {
+            let v = serde_json::to_value(status).unwrap_or(Value::Null);
+            return Status::from_value(&v).into();
+        }
+        // the innermost says what it was
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        let refused = cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+        let host = self.server.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+        Error::Connection(if refused {
+            format!("The connection to the server {host} was refused - did you specify the right host or port?")
+        } else {
+            format!("Unable to connect to the server: {cause}")
+        })
     }
 
     async fn request(&self, request: http::Result<Request<Body>>) -> Result<Value> {
@@ -154,7 +179,7 @@ impl Session {
 
     async fn bytes(&self, request: http::Result<Request<Body>>) -> Result<Vec<u8>> {
         let request = request.map_err(|e| Error::other(e.to_string()))?;
-        let response = self.client.send(request).await.map_err(failed)?;
+        let response = self.client.send(request).await.map_err(|e| self.failed(e))?;
         let (parts, body) = response.into_parts();
         for warning in parts.headers.get_all("warning").iter().filter_map(|w| w.to_str().ok()) {
             // 299 - "text"
@@ -177,21 +202,4 @@ fn certificates(file: &str) -> Result<Vec<Vec<u8>>> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let bad = |e: rustls::pki_types::pem::Error| Error::other(format!("unable to load root certificates: {file}: {e}"));
     CertificateDer::pem_file_iter(file).map_err(bad)?.map(|c| c.map(|c| c.to_vec()).map_err(bad)).collect()
-}
-
-fn failed(error: kube::Error) -> Error {
-    match error {
-        kube::Error::Api(status) => {
-            let v = serde_json::to_value(&*status).unwrap_or(Value::Null);
-            Status::from_value(&v).into()
-        }
-        other => {
-            // the innermost says what it was
-            let mut cause: &dyn std::error::Error = &other;
-            while let Some(next) = cause.source() {
-                cause = next;
-            }
-            Error::Connection(cause.to_string())
-        }
-    }
 }

@@ -111,7 +111,7 @@ async fn requests(s: &Session, flags: &Flags) -> Result<Vec<Request>> {
         return Ok(local.map(|i| Request { mapping: i.mapping, namespace: i.namespace, name: Some(i.name) }).collect());
     }
     if flags.args.is_empty() {
-        return Err(Error::Plain(format!("{NO_TYPE}\n\nerror: Required resource not specified.\nSee 'kubectl get -h' for help and examples")));
+        return Err(Error::Plain(format!("{NO_TYPE}\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples")));
     }
     let targets = s.targets(&flags.args).await?;
     if flags.select.all_namespaces && targets.iter().any(|t| t.name.is_some()) {

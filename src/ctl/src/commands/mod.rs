@@ -9,11 +9,13 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod get;
+pub mod logs;
 pub mod marks;
 pub mod patch;
 pub mod rollout;
 pub mod scale;
 pub mod taint;
+pub mod version;
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<()> {
@@ -22,6 +24,7 @@ pub async fn run(cli: Cli) -> Result<()> {
             clap_complete::generate(shell, &mut command(), "skiff ctl", &mut std::io::stdout());
             return Ok(());
         }
+        Command::Version(flags) => return version::run(cli.global, flags).await,
         other => other,
     };
     let mut global = cli.global;
@@ -46,6 +49,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Create(f) => create::run(s, f, &users).await,
         Command::Replace(f) => create::replace(s, f).await,
         Command::Delete(f) => delete::run(s, f).await,
-        Command::Completion { .. } => Ok(()),
+        Command::Logs(f) => logs::run(s, f).await,
+        Command::ApiResources(f) => version::resources(s, f).await,
+        Command::ApiVersions => version::versions(s).await,
+        Command::ClusterInfo => version::cluster_info(s).await,
+        Command::Completion { .. } | Command::Version(_) => Ok(()),
     }
 }

@@ -133,6 +133,65 @@ pub async fn service_account(w: &mut Out, s: &Session, o: &Value) -> Result<()> 
     Ok(())
 }
 
+pub fn priority_class(w: &mut Out, o: &Value) {
+    w.name(o);
+    w.field(0, "Value", o["value"].to_string());
+    w.field(0, "GlobalDefault", (o["globalDefault"] == true).to_string());
+    w.field(0, "PreemptionPolicy", text(o, "/preemptionPolicy"));
+    w.field(0, "Description", text(o, "/description"));
+    w.annotations(0, &o["metadata"]["annotations"]);
+}
+
+/// A rule for one resource or path.
+#[derive(PartialEq)]
+struct Rule {
+    group: String,
+    resource: String,
+    url: String,
+    names: String,
+    verbs: Vec<String>,
+}
+
+impl Rule {
+    /// As upstream's rules are compared: by their text.
+    fn text(&self) -> String {
+        let list = |s: &str| if s.is_empty() { "[]".to_owned() } else { format!("[{s}]") };
+        format!(
+            "Verbs:[{}],APIGroups:[{}],Resources:{},ResourceNames:{},NonResourceURLs:{}",
+            self.verbs.join(" "),
+            self.group,
+            list(&self.resource),
+            self.names,
+            list(&self.url)
+        )
+    }
+}
+
+/// Rules by resource, those of the same resource joined: `BreakdownRule`, `CompactRules`.
+fn compact(o: &Value) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let texts = |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    for rule in list(o, "/rules") {
+        let (names, verbs) = (texts(&rule["resourceNames"]), texts(&rule["verbs"]));
+        let names = if names.is_empty() { vec!["[]".to_owned()] } else { names.iter().map(|n| format!("[{n}]")).collect() };
+        let mut add = |group: &str, resource: &str, url: &str, names: &str| {
+            let same = rules.iter_mut().find(|r| r.group == group && r.resource == resource && r.names == names && url.is_empty() && r.url.is_empty());
+            match same {
+                Some(r) => r.verbs.extend(verbs.clone()),
+                None => rules.push(Rule { group: group.into(), resource: resource.into(), url: url.into(), names: names.into(), verbs: verbs.clone() }),
+            }
+        };
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                names.iter().for_each(|n| add(&group, &resource, "", n));
+            }
+        }
+        texts(&rule["nonResourceURLs"]).iter().for_each(|url| add("", "", url, "[]"));
+    }
+    rules.sort_by_cached_key(Rule::text);
+    rules
+}
+
 pub fn role(w: &mut Out, o: &Value) {
     w.name(o);
     w.labels(0, "Labels", &o["metadata"]["labels"]);
@@ -140,28 +199,14 @@ pub fn role(w: &mut Out, o: &Value) {
     w.put(0, "PolicyRule:");
     w.put(1, "Resources\tNon-Resource URLs\tResource Names\tVerbs");
     w.put(1, "---------\t-----------------\t--------------\t-----");
-    let mut rows: Vec<[String; 4]> = Vec::new();
-    let brackets = |v: &Value| format!("[{}]", joined(v, " ").replace("<none>", ""));
-    for rule in list(o, "/rules") {
-        let (names, verbs) = (brackets(&rule["resourceNames"]), brackets(&rule["verbs"]));
-        for group in list(rule, "/apiGroups").iter().filter_map(Value::as_str) {
-            for resource in list(rule, "/resources").iter().filter_map(Value::as_str) {
-                let full = match (group, resource.split_once('/')) {
-                    ("", _) => resource.to_owned(),
-                    (group, Some((r, sub))) => format!("{r}.{group}/{sub}"),
-                    (group, None) => format!("{resource}.{group}"),
-                };
-                rows.push([full, "[]".into(), names.clone(), verbs.clone()]);
-            }
-        }
-        if !list(rule, "/nonResourceURLs").is_empty() {
-            for url in list(rule, "/nonResourceURLs").iter().filter_map(Value::as_str) {
-                rows.push([String::new(), format!("[{url}]"), names.clone(), verbs.clone()]);
-            }
-        }
+    for r in compact(o) {
+        let full = match (r.group.as_str(), r.resource.split_once('/')) {
+            ("", _) => r.resource.clone(),
+            (group, Some((r, sub))) => format!("{r}.{group}/{sub}"),
+            (group, None) => format!("{}.{group}", r.resource),
+        };
+        w.put(1, format!("{full}\t[{}]\t{}\t[{}]", r.url, r.names, r.verbs.join(" ")));
     }
-    rows.sort_by(|a, b| a[0].cmp(&b[0]));
-    rows.iter().for_each(|r| w.put(1, r.join("\t")));
 }
 
 pub fn binding(w: &mut Out, o: &Value) {

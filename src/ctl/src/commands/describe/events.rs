@@ -53,10 +53,10 @@ pub fn describe(w: &mut Out, events: &[Value]) {
     w.put(0, "Events:");
     let row = |e: &Value| {
         let first = ["/firstTimestamp", "/eventTime"].into_iter().map(|p| text(e, p)).find(|t| !t.is_empty()).unwrap_or_default();
-        let count = e["series"]["count"].as_i64().or(e["count"].as_i64()).unwrap_or(1);
-        let age = match count {
-            0 | 1 => since(first),
-            n => format!("{} (x{n} over {})", since(last(e)), since(first)),
+        let series = e["series"]["count"].as_i64();
+        let age = match series.or(e["count"].as_i64().filter(|n| *n > 1)) {
+            None => since(first),
+            Some(n) => format!("{} (x{n} over {})", since(last(e)), since(first)),
         };
         let source = text(e, "/source/component");
         let from = if source.is_empty() { text(e, "/reportingComponent") } else { source };
@@ -69,5 +69,7 @@ pub fn describe(w: &mut Out, events: &[Value]) {
         ]
     };
     let rows: Vec<Vec<String>> = events.iter().map(row).collect();
-    w.table(1, &["Type", "Reason", "Age", "From", "Message"], &rows);
+    w.put(1, "Type\tReason\tAge\tFrom\tMessage");
+    w.put(1, "----\t------\t----\t----\t-------");
+    rows.iter().for_each(|r| w.put(1, r.join("\t")));
 }

@@ -38,7 +38,7 @@ pub struct Flags {
 
 pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     if flags.args.is_empty() && flags.files.filename.is_empty() {
-        return Err(Error::Plain(format!("{}\n\nerror: Required resource not specified.\nSee 'kubectl describe -h' for help and examples", crate::objects::NO_TYPE)));
+        return Err(Error::Plain(format!("{}\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl describe -h' for help and examples", crate::objects::NO_TYPE)));
     }
     let mut failed = Failed::default();
     let infos = match s.infos(&flags.args, &flags.files, &flags.select, &mut Failed::silent()).await {
@@ -84,7 +84,12 @@ async fn describe(s: &Session, info: &Info, show_events: bool) -> Result<String>
         ("", "Pod") => pod::describe(&mut w, &info.object),
         ("", "Node") => node::describe(&mut w, s, &info.object).await?,
         ("", "Service") => service::describe(&mut w, s, &info.object).await?,
-        ("", "Namespace") => config::namespace(&mut w, s, &info.object).await?,
+        ("", "Namespace") => {
+            config::namespace(&mut w, s, &info.object).await?;
+            return Ok(w.finish());
+        }
+        ("", "Endpoints") => service::endpoints_object(&mut w, &info.object),
+        ("scheduling.k8s.io", "PriorityClass") => config::priority_class(&mut w, &info.object),
         ("", "ConfigMap") => config::config_map(&mut w, &info.object),
         ("", "Secret") => {
             config::secret(&mut w, &info.object);

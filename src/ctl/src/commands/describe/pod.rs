@@ -74,7 +74,7 @@ pub fn describe(w: &mut Out, o: &Value) {
     if !conditions.is_empty() {
         w.put(0, "Conditions:");
         w.put(1, "Type\tStatus");
-        conditions.iter().for_each(|c| w.put(1, format!("{}\t{} ", text(c, "/type"), text(c, "/status"))));
+        conditions.iter().for_each(|c| w.put(1, format!("{} \t{} ", text(c, "/type"), text(c, "/status"))));
     }
     volumes::describe(w, 0, &o["spec"]["volumes"]);
     w.field(0, "QoS Class", text(o, "/status/qosClass"));

@@ -69,7 +69,7 @@ pub async fn describe(w: &mut Out, s: &Session, o: &Value) -> Result<()> {
 async fn slices(s: &Session, o: &Value) -> Vec<Value> {
     let (namespace, name) = (text(o, "/metadata/namespace"), text(o, "/metadata/name"));
     let label = format!("kubernetes.io/service-name={name}");
-    let Ok(mapping) = s.mapping("endpointslices").await else { return Vec::new() };
+    let Ok(mapping) = s.mapping("endpointslices.v1.discovery.k8s.io").await else { return Vec::new() };
     match s.list(&mapping, namespace, &[("labelSelector", &label)]).await {
         Ok(all) => list(&all, "/items").to_vec(),
         Err(_) => Vec::new(),
@@ -78,6 +78,9 @@ async fn slices(s: &Session, o: &Value) -> Vec<Value> {
 
 /// `10.42.0.3:80,10.42.0.4:80 + 2 more...`
 fn endpoints(slices: &[Value], port: &str) -> String {
+    if slices.is_empty() {
+        return "<none>".into();
+    }
     let mut all = Vec::new();
     for slice in slices {
         let ports = list(slice, "/ports");
@@ -93,5 +96,33 @@ fn endpoints(slices: &[Value], port: &str) -> String {
         0 => String::new(),
         1..=3 => all.join(","),
         n => format!("{} + {} more...", all[..3].join(","), n - 3),
+    }
+}
+
+/// `describe endpoints`
+pub fn endpoints_object(w: &mut Out, o: &Value) {
+    w.name(o);
+    w.namespace(o);
+    w.labels(0, "Labels", &o["metadata"]["labels"]);
+    w.annotations(0, &o["metadata"]["annotations"]);
+    w.put(0, "Subsets:");
+    for subset in list(o, "/subsets") {
+        let addresses = |key: &str| {
+            let all: Vec<&str> = list(subset, key).iter().map(|a| text(a, "/ip")).collect();
+            if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
+        };
+        w.field(1, "Addresses", addresses("/addresses"));
+        w.field(1, "NotReadyAddresses", addresses("/notReadyAddresses"));
+        let ports = list(subset, "/ports");
+        if !ports.is_empty() {
+            w.put(1, "Ports:");
+            w.put(2, "Name\tPort\tProtocol");
+            w.put(2, "----\t----\t--------");
+            for p in ports {
+                let name = if text(p, "/name").is_empty() { "<unset>" } else { text(p, "/name") };
+                w.put(2, format!("{name}\t{}\t{}", p["port"], text(p, "/protocol")));
+            }
+        }
+        w.put(0, "");
     }
 }

@@ -73,8 +73,9 @@ pub fn containers(w: &mut Out, level: usize, label: &str, all: &Value, statuses:
     for c in all.as_array().into_iter().flatten() {
         let name = text(c, "/name");
         let status = statuses.as_array().into_iter().flatten().find(|s| text(s, "/name") == name);
-        w.put(level + 1, format!("{name}:"));
-        container(w, level + 2, c, status);
+        // a template's containers stand one space further right, their fields do not: kubectl's layout
+        w.put(1, if level == 0 { format!("{name}:") } else { format!(" {name}:") });
+        container(w, 2, c, status);
     }
 }
 

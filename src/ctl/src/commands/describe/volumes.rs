@@ -83,17 +83,17 @@ fn items(w: &mut Out, level: usize, downward: &Value) {
 fn projection(w: &mut Out, level: usize, s: &Value) {
     if let Some(secret) = s.get("secret") {
         w.field(level, "SecretName", text(secret, "/name"));
-        w.field(level, "Optional", optional(secret));
+        w.field(level, "SecretOptionalName", optional(secret));
     } else if s.get("downwardAPI").is_some() {
         w.field(level, "DownwardAPI", "true");
     } else if let Some(map) = s.get("configMap") {
         w.field(level, "ConfigMapName", text(map, "/name"));
-        w.field(level, "Optional", optional(map));
+        w.field(level, "ConfigMapOptional", optional(map));
     } else if let Some(token) = s.get("serviceAccountToken") {
         w.field(level, "TokenExpirationSeconds", token["expirationSeconds"].to_string());
     }
 }
 
 fn optional(v: &Value) -> String {
-    (v["optional"] == true).to_string()
+    v["optional"].as_bool().map_or_else(|| "<nil>".into(), |b| b.to_string())
 }

@@ -135,7 +135,6 @@ pub async fn replica_set(w: &mut Out, s: &Session, o: &Value) -> Result<()> {
 
 pub async fn daemon_set(w: &mut Out, s: &Session, o: &Value) -> Result<()> {
     w.name(o);
-    w.namespace(o);
     w.field(0, "Selector", selector(&o["spec"]["selector"]));
     w.labels(0, "Node-Selector", &o["spec"]["template"]["spec"]["nodeSelector"]);
     w.labels(0, "Labels", &o["metadata"]["labels"]);
