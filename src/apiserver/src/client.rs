@@ -47,6 +47,11 @@ impl Local {
         self.engine.served(&r.group, &r.version, &r.resource).ok_or_else(crate::http::not_found)
     }
 
+    fn call<'a>(&self, attributes: &'a Attributes, served: &'a Arc<Served>, options: &WriteOptions) -> Call<'a> {
+        let manager = if options.field_manager.is_empty() { &self.user.name } else { &options.field_manager };
+        Call::new(attributes, served, options.dry_run).by(manager.clone())
+    }
+
     fn part(served: &Served, target: &Target) -> Result<Part, Status> {
         Part::of(&served.kind, target.subresource).ok_or_else(crate::http::not_found)
     }
@@ -146,13 +151,13 @@ impl Client for Local {
         if let Some(name) = tree["metadata"]["name"].as_str() {
             attributes.name = name.to_owned();
         }
-        engine.create(&mut Call::new(&attributes, &served, options.dry_run), tree).await
+        engine.create(&mut self.call(&attributes, &served, options), tree).await
     }
 
     async fn update(&self, target: &Target, tree: Value, options: &WriteOptions) -> Result<Arc<Object>, Status> {
         let attributes = self.attributes(Verb::Update, target)?;
         let served = self.served(target)?;
-        let mut call = Call::new(&attributes, &served, options.dry_run);
+        let mut call = self.call(&attributes, &served, options);
         if target.subresource == "scale" {
             let object = self.engine.rescale(&mut call, &target.name, |_| Ok(tree.clone())).await?;
             return loose(&scale_of(&call, &object)?);
@@ -169,12 +174,13 @@ impl Client for Local {
             Patch::Json(p) => PatchBody::Json(p),
             Patch::Merge(p) => PatchBody::Merge(p),
             Patch::Strategic(p) => PatchBody::Strategic(p),
-            Patch::Apply { .. } => {
-                let text = "server-side apply is not served";
-                return Err(Status::new(api::Reason::UnsupportedMediaType, text));
+            Patch::Apply { tree, force } => {
+                let mut call = self.call(&attributes, &served, options);
+                let (part, tree) = (Local::part(&served, target)?, clean(&served, tree)?);
+                return Ok(self.engine.apply(&mut call, part, &target.name, tree, force).await?.object);
             }
         };
-        let mut call = Call::new(&attributes, &served, options.dry_run);
+        let mut call = self.call(&attributes, &served, options);
         if target.subresource == "scale" {
             let object = self.engine.patch_scale(&mut call, &target.name, &body).await?;
             return loose(&scale_of(&call, &object)?);

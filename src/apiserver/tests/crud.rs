@@ -89,8 +89,9 @@ async fn what_a_client_may_not_say_is_refused() {
         let (got, message) = c.json(method, path, body).await.failure();
         assert!(got == code && message.contains(text), "{method} {path}: {got} {message}");
     }
-    let headers = [("content-type", "application/vnd.kubernetes.protobuf")];
-    assert_eq!(c.send("POST", MAPS, &headers, "k8s").await.code, 415);
+    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+    assert_eq!(c.send("POST", MAPS, &protobuf, "k8s").await.code, 400);
+    assert_eq!(c.send("POST", MAPS, &[("content-type", "text/plain")], "x").await.code, 415);
     assert_eq!(c.send("GET", &one, &[("accept", "application/vnd.kubernetes.protobuf")], "").await.code, 406);
     let both = "application/vnd.kubernetes.protobuf,application/json";
     assert_eq!(c.send("GET", &one, &[("accept", both)], "").await.code, 200);
@@ -127,6 +128,43 @@ async fn names_are_generated_and_fields_checked() {
     assert_eq!(c.delete(&format!("{MAPS}/a?dryRun=All")).await.code, 200);
     assert_eq!(c.get(&format!("{MAPS}/a")).await.json()["data"]["k"], "1");
     assert_eq!(c.json("POST", &format!("{MAPS}?dryRun=Some"), map("dry", "1")).await.code, 422);
+}
+
+#[tokio::test]
+async fn applied_fields_have_owners() {
+    let c = Cluster::start().await;
+    let apply = |name: &'static str, query: &'static str, value: &'static str| {
+        let body = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{k: \"{value}\"}}\n");
+        let path = format!("{MAPS}/{name}?{query}");
+        let c = &c;
+        async move { c.send("PATCH", &path, &[("content-type", "application/apply-patch+yaml")], body).await }
+    };
+    let made = apply("a", "fieldManager=one", "1").await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    assert_eq!(made.json()["metadata"]["managedFields"][0]["manager"], "one");
+    let same = apply("a", "fieldManager=one", "1").await;
+    assert_eq!(same.code, 200);
+    assert_eq!(same.json()["metadata"]["resourceVersion"], made.json()["metadata"]["resourceVersion"]);
+    let refused = apply("a", "fieldManager=two", "2").await.failure();
+    assert_eq!(refused, (409, "Apply failed with 1 conflict: conflict with \"one\": .data.k".into()));
+    assert_eq!(apply("a", "fieldManager=two&force=true", "2").await.json()["data"]["k"], "2");
+    assert_eq!(apply("a", "", "2").await.code, 422);
+    // a write that is no apply is remembered as well
+    let patched = c.json("PATCH", &format!("{MAPS}/a?fieldManager=three"), json!({"data": {"k": "3"}})).await.json();
+    let fields = patched["metadata"]["managedFields"].as_array().unwrap();
+    assert!(fields.iter().any(|f| f["manager"] == "three" && f["operation"] == "Update"), "{fields:?}");
+    let (code, _) = c.json("PATCH", &format!("{MAPS}/a?force=true"), json!({"data": {}})).await.failure();
+    assert_eq!(code, 422);
+}
+
+#[tokio::test]
+async fn protobuf_is_understood() {
+    let c = Cluster::start().await;
+    let bytes = api::protobuf::encode("", "v1", "ConfigMap", &map("proto", "1")).unwrap();
+    let media = "application/vnd.kubernetes.protobuf";
+    let headers = [("content-type", media), ("accept", "application/vnd.kubernetes.protobuf, */*")];
+    let made = c.send("POST", MAPS, &headers, bytes).await;
+    assert_eq!((made.code, &made.json()["data"]["k"]), (201, &json!("1")), "{}", made.text());
 }
 
 #[tokio::test]

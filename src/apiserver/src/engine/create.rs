@@ -29,6 +29,9 @@ impl Engine {
             _ => None,
         };
         meta::fill_new(kind, &mut tree)?;
+        if !call.applied {
+            meta::metadata(&mut tree)?.remove("managedFields");
+        }
         // what a strategy derives from the name (a job's labels) is derived anew for each name drawn
         let nameless = base.is_some().then(|| tree.clone());
         for draw in 1.. {

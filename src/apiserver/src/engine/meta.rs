@@ -65,7 +65,7 @@ pub(crate) fn match_namespace(kind: &Kind, namespace: &str, tree: &mut Value) ->
 /// `FillObjectMetaSystemFields`, and the end of what a client may not set.
 pub(crate) fn fill_new(kind: &Kind, tree: &mut Value) -> Result<(), Status> {
     let m = metadata(tree)?;
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         m.remove(key);
     }
     m.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -79,9 +79,7 @@ pub(crate) fn fill_new(kind: &Kind, tree: &mut Value) -> Result<(), Status> {
 /// Takes over from `old` what an update leaves out or may not touch.
 pub(crate) fn carry_over(new: &mut Value, old: &Value) -> Result<(), Status> {
     let m = metadata(new)?;
-    for key in ["selfLink", "managedFields"] {
-        m.remove(key);
-    }
+    m.remove("selfLink");
     for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         if m.get(key).is_none_or(|v| v.is_null() || v == "")
             && let Some(was) = old["metadata"].get(key)

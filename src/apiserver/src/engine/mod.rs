@@ -9,6 +9,7 @@
 //! ```
 
 mod admit;
+mod apply;
 mod create;
 mod delete;
 mod finalize;
@@ -47,13 +48,23 @@ pub struct Call<'a> {
     pub attributes: &'a Attributes,
     pub served: &'a Arc<Served>,
     pub dry_run: bool,
+    /// `fieldManager=`
+    pub manager: String,
+    /// The object brings its `managedFields`, as an apply made them.
+    applied: bool,
     /// `Warning` headers for the client.
     pub warnings: Vec<String>,
 }
 
 impl<'a> Call<'a> {
     pub fn new(attributes: &'a Attributes, served: &'a Arc<Served>, dry_run: bool) -> Call<'a> {
-        Call { attributes, served, dry_run, warnings: Vec::new() }
+        Call { attributes, served, dry_run, manager: String::new(), applied: false, warnings: Vec::new() }
+    }
+    pub fn by(self, manager: impl Into<String>) -> Call<'a> {
+        Call { manager: manager.into(), ..self }
+    }
+    pub fn warned(self, warnings: Vec<String>) -> Call<'a> {
+        Call { warnings, ..self }
     }
     fn kind(&self) -> &'a Arc<Kind> {
         &self.served.kind

@@ -100,6 +100,7 @@ impl Engine {
             return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
         }
         admission.validate(call, &mut tree, Some(old)).await?;
+        call.record(&old_tree, &mut tree)?;
         self.store_over(call.served, (call.namespace(), name), old, &tree, call.dry_run).await
     }
 

@@ -146,6 +146,17 @@ impl Front {
 }
 
 impl Admitted {
+    /// `fieldManager=`, else the first word of the user agent: upstream's `managerOrUserAgent`.
+    pub fn manager(&self) -> String {
+        let agent = || {
+            let agent = self.request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
+            agent.unwrap_or_default().split('/').next().unwrap_or_default()
+        };
+        match self.query.get("fieldManager") {
+            "" => agent().to_owned(),
+            manager => manager.to_owned(),
+        }
+    }
     /// How the answer is wanted.
     pub fn wanted(&self) -> Result<Wanted, Status> {
         let mut accepted = negotiate::accepted(self.request.headers())?;

@@ -249,11 +249,12 @@ fn written(
 async fn create(front: &Front, a: Admitted, served: &Arc<Served>) -> Result<Response<Body>, Status> {
     let (wanted, dry_run) = (a.wanted()?, a.query.dry_run("CreateOptions")?);
     let validation = a.query.field_validation("CreateOptions")?;
+    let manager = a.manager();
     let (mut attributes, tree, warnings) = take(a, served, validation).await?;
     if let Some(name) = tree["metadata"]["name"].as_str() {
         attributes.name = name.to_owned();
     }
-    let mut call = Call { warnings, ..Call::new(&attributes, served, dry_run) };
+    let mut call = Call::new(&attributes, served, dry_run).by(manager).warned(warnings);
     let object = front.engine.create(&mut call, tree).await?;
     Ok(written(&wanted, served, 201, &object, &call.warnings))
 }
@@ -261,9 +262,9 @@ async fn create(front: &Front, a: Admitted, served: &Arc<Served>) -> Result<Resp
 async fn update(front: &Front, a: Admitted, served: &Arc<Served>, part: Part) -> Result<Response<Body>, Status> {
     let (wanted, dry_run) = (a.wanted()?, a.query.dry_run("UpdateOptions")?);
     let validation = a.query.field_validation("UpdateOptions")?;
-    let name = a.info.name.clone();
+    let (name, manager) = (a.info.name.clone(), a.manager());
     let (attributes, tree, warnings) = take(a, served, validation).await?;
-    let mut call = Call { warnings, ..Call::new(&attributes, served, dry_run) };
+    let mut call = Call::new(&attributes, served, dry_run).by(manager).warned(warnings);
     let done = front.engine.update(&mut call, part, &name, tree).await?;
     let code = if done.created { 201 } else { 200 };
     Ok(written(&wanted, served, code, &done.object, &call.warnings))
@@ -285,6 +286,7 @@ async fn take_patch(
                 "application/json-patch+json",
                 "application/merge-patch+json",
                 "application/strategic-merge-patch+json",
+                APPLY,
             ]));
         }
     };
@@ -294,12 +296,47 @@ async fn take_patch(
     Ok((attributes, make(decoded.tree), decoded.duplicates))
 }
 
+const APPLY: &str = "application/apply-patch+yaml";
+
+async fn apply(
+    front: &Front,
+    a: Admitted,
+    served: &Arc<Served>,
+    part: Part,
+    (wanted, dry_run, validation): (Wanted, bool, FieldValidation),
+) -> Result<Response<Body>, Status> {
+    let manager = a.query.get("fieldManager").to_owned();
+    if manager.is_empty() {
+        let error = api::field::Error::required(&api::field::Path::root("fieldManager"), "is required for apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    }
+    let (name, force) = (a.info.name.clone(), a.query.flag("force"));
+    let Admitted { mut attributes, request, .. } = a;
+    let bytes = input::read(request.into_body()).await?;
+    let decoded = input::document(&bytes, Format::Yaml, &served.kind.kind, validation)?;
+    let mut warnings = Vec::new();
+    let config = input::object(served, decoded, validation, &mut warnings)?;
+    attributes.name.clone_from(&name);
+    let mut call = Call::new(&attributes, served, dry_run).by(manager).warned(warnings);
+    let done = front.engine.apply(&mut call, part, &name, config, force).await?;
+    let code = if done.created { 201 } else { 200 };
+    Ok(written(&wanted, served, code, &done.object, &call.warnings))
+}
+
 async fn patch(front: &Front, a: Admitted, served: &Arc<Served>, part: Part) -> Result<Response<Body>, Status> {
     let (wanted, dry_run) = (a.wanted()?, a.query.dry_run("PatchOptions")?);
     let validation = a.query.field_validation("PatchOptions")?;
-    let name = a.info.name.clone();
+    if negotiate::media_type(a.request.headers()) == APPLY {
+        return apply(front, a, served, part, (wanted, dry_run, validation)).await;
+    }
+    if a.query.flag("force") {
+        let error =
+            api::field::Error::forbidden(&api::field::Path::root("force"), "may not be specified for non-apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    }
+    let (name, manager) = (a.info.name.clone(), a.manager());
     let (attributes, body, duplicates) = take_patch(a, validation).await?;
-    let mut call = Call::new(&attributes, served, dry_run);
+    let mut call = Call::new(&attributes, served, dry_run).by(manager);
     let object = front.engine.patch(&mut call, part, &name, &body, duplicates, validation).await?;
     Ok(written(&wanted, served, 200, &object, &call.warnings))
 }
