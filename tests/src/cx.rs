@@ -91,8 +91,10 @@ impl Cx {
         let api = server.api().await;
         let cx = Cx { server, api, ns };
         cx.api.post("/api/v1/namespaces", json!({"metadata": {"name": cx.ns}})).await;
-        // a pod needs it
-        cx.api.wait("is made", &cx.core("serviceaccounts/default"), SOON, |_| true).await;
+        // a pod needs them, and what comes by itself has come
+        for made in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"] {
+            cx.api.wait("is made", &cx.core(made), SOON, |_| true).await;
+        }
         cx
     }
 

@@ -1,6 +1,11 @@
 //! Everything a user is promised, asked of the real binary. See the harness, `tests/src/lib.rs`.
 
+mod access;
 mod crud;
+mod garbage;
+mod process;
+mod versions;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -16,8 +21,15 @@ fn main() -> ExitCode {
     let mut args = libtest_mimic::Arguments::from_args();
     // they wait more than they work
     args.test_threads.get_or_insert(6);
-    let trials = [crud::trials()].into_iter().flatten().collect();
-    let conclusion = libtest_mimic::run(&args, trials);
+    let all = [
+        access::trials(),
+        crud::trials(),
+        garbage::trials(),
+        process::trials(),
+        versions::trials(),
+        watching::trials(),
+    ];
+    let conclusion = libtest_mimic::run(&args, all.into_iter().flatten().collect());
     tests::cx::down();
     conclusion.exit_code()
 }
