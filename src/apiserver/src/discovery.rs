@@ -22,7 +22,6 @@ use crate::http::{Body, gzip, not_found};
 use resources::{Resource, resources};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// OpenAPI documents as they were made for one set of routes, packed.
 #[derive(Default)]
@@ -85,7 +84,9 @@ impl Discovery {
         let protobuf = asked.contains("spec.v2@v1.0+protobuf");
         type Make = Box<dyn FnOnce(&Routes) -> Option<Vec<u8>> + Send>;
         let (content_type, make): (&'static str, Make) = match parts {
-            ["v2"] if protobuf => (PROTOBUF_V2, Box::new(|r| Some(openapi::v2_protobuf(&r.registry)))),
+            ["v2"] if protobuf => {
+                (openapi::V2_PROTOBUF_CONTENT_TYPE, Box::new(|r| Some(openapi::v2_protobuf(&r.registry))))
+            }
             ["v2"] => ("application/json", Box::new(|r| Some(openapi::v2(&r.registry)))),
             ["v3"] => {
                 ("application/json", Box::new(|r| Some(output::json_bytes(&openapi::v3_index(&r.registry)).to_vec())))
