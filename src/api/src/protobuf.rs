@@ -36,6 +36,11 @@ pub enum Error {
     Malformed(String),
 }
 
+/// Whether a kind has a protobuf form.
+pub fn covers(group: &str, version: &str, kind: &str) -> bool {
+    table::find(group, version, kind).is_some()
+}
+
 fn malformed(why: impl Into<String>) -> Error {
     Error::Malformed(why.into())
 }

@@ -101,8 +101,7 @@ pub(super) fn find(group: &str, version: &str, kind: &str) -> Option<Ref> {
     let package = if group == "resource.k8s.io" { "resource" } else { package };
     let find = |name: String| TABLE.names.get(&name.to_ascii_lowercase()).copied();
     find(format!("{package}.{version}.{kind}")).or_else(|| {
-        let meta =
-            kind.ends_with("Options") || matches!((group, kind), ("", "Status" | "WatchEvent" | "List" | "APIGroup"));
+        let meta = kind.ends_with("Options") || matches!((group, kind), ("", "Status" | "WatchEvent" | "List"));
         if meta { find(format!("meta.v1.{kind}")) } else { None }
     })
 }

@@ -47,6 +47,7 @@ fn clause(text: &str) -> Option<(Accepted, f32)> {
     let format = match parts.next()? {
         "application/json" | "*/*" | "application/*" => Format::Json,
         "application/yaml" => Format::Yaml,
+        MEDIA_TYPE => Format::Protobuf,
         _ => return None,
     };
     let (mut shape, mut group, mut version, mut quality) = ("", "", "", 1.0);
@@ -61,7 +62,7 @@ fn clause(text: &str) -> Option<(Accepted, f32)> {
     }
     let shape = match (shape, group, version) {
         ("", ..) => Shape::Object,
-        ("Table", "meta.k8s.io", "v1") => Shape::Table,
+        ("Table", "meta.k8s.io", "v1") if format != Format::Protobuf => Shape::Table,
         ("PartialObjectMetadata", "meta.k8s.io", "v1") => Shape::PartialObjectMetadata,
         ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Shape::PartialObjectMetadataList,
         ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Shape::Discovery,
@@ -78,7 +79,11 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
         let text = value.to_str().unwrap_or_default();
         any |= !text.trim().is_empty();
         for (accepted, quality) in text.split(',').filter_map(|c| clause(c.trim())) {
-            if best.is_none_or(|(_, q)| quality > q) {
+            // of equals the first, but JSON before protobuf: objects are stored in JSON and go out as they are
+            let cheaper = |b: Accepted| {
+                b.format == Format::Protobuf && accepted.format == Format::Json && b.shape == accepted.shape
+            };
+            if best.is_none_or(|(b, q)| quality > q || quality == q && cheaper(b)) {
                 best = Some((accepted, quality));
             }
         }
@@ -87,7 +92,8 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
         Some((accepted, _)) => Ok(accepted),
         None if !any => Ok(JSON),
         None => {
-            let text = "only the following media types are accepted: application/json, application/yaml";
+            let text = "only the following media types are accepted: application/json, application/yaml, \
+                        application/vnd.kubernetes.protobuf";
             Err(Status::new(Reason::NotAcceptable, text))
         }
     }
@@ -131,6 +137,13 @@ mod tests {
             ("*/*", (Json, Object)),
             ("application/yaml", (Yaml, Object)),
             ("application/vnd.kubernetes.protobuf, application/json", (Json, Object)),
+            ("application/vnd.kubernetes.protobuf, */*", (Json, Object)),
+            ("application/vnd.kubernetes.protobuf;stream=watch", (Protobuf, Object)),
+            ("application/vnd.kubernetes.protobuf, application/json;q=0.9", (Protobuf, Object)),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+                (Protobuf, PartialObjectMetadata),
+            ),
             ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", (Json, Table)),
             ("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", (Json, Object)),
             ("application/json;q=0.5, application/yaml", (Yaml, Object)),
@@ -141,7 +154,8 @@ mod tests {
         ] {
             assert_eq!(of(text).unwrap(), want, "{text}");
         }
-        assert_eq!(of("application/vnd.kubernetes.protobuf").unwrap_err().code, 406);
+        let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(of(table).unwrap_err().code, 406);
         assert_eq!(accepted(&HeaderMap::new()).unwrap(), JSON);
     }
 }

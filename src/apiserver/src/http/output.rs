@@ -164,7 +164,7 @@ fn stored_list(served: &Served, listing: &Listing, metadata: ListMeta) -> Respon
     response(200, "application/json", Body::parts(parts))
 }
 
-/// Encodes watch events, one JSON document a line.
+/// Encodes watch events: one JSON document a line, or protobuf behind its length.
 pub(crate) struct Frames {
     pub served: Arc<Served>,
     pub wanted: Wanted,
@@ -177,8 +177,14 @@ impl Frames {
         Frames { served, wanted, columns: true }
     }
 
+    pub fn content_type(&self) -> &'static str {
+        match self.wanted.accepted.format {
+            Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            _ => "application/json",
+        }
+    }
+
     pub fn event(&mut self, out: &mut BytesMut, event: &str, object: &Object) {
-        open(out, event);
         let include = self.wanted.include;
         let tree = match self.wanted.accepted.shape {
             Shape::Table => {
@@ -186,17 +192,17 @@ impl Frames {
                 table_of(&self.served, [object.tree()], list_meta(object.revision()), include, columns)
             }
             Shape::PartialObjectMetadata | Shape::PartialObjectMetadataList => table::partial_metadata(&object.tree()),
-            _ if self.served.as_stored => {
+            _ if self.served.as_stored && self.wanted.accepted.format != Format::Protobuf => {
+                open(out, event);
                 out.put_slice(object.json());
                 return out.put_slice(b"}\n");
             }
             _ => served_tree(&self.served, object),
         };
-        close(out, &tree);
+        self.put(out, event, &tree);
     }
 
     pub fn bookmark(&mut self, out: &mut BytesMut, revision: u64, initial_end: bool) {
-        open(out, "BOOKMARK");
         let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
@@ -214,12 +220,21 @@ impl Frames {
             }
             _ => json!({"kind": self.served.kind.kind, "apiVersion": self.served.api_version(), "metadata": metadata}),
         };
-        close(out, &tree);
+        self.put(out, "BOOKMARK", &tree);
     }
 
-    pub fn error(out: &mut BytesMut, status: &Status) {
-        open(out, "ERROR");
-        close(out, &status.to_value());
+    pub fn error(&self, out: &mut BytesMut, status: &Status) {
+        self.put(out, "ERROR", &status.to_value());
+    }
+
+    fn put(&self, out: &mut BytesMut, event: &str, tree: &Value) {
+        if self.wanted.accepted.format == Format::Protobuf {
+            // `verbs::watch` lets only kinds through that have this form
+            let object = protobuf(tree).unwrap_or_default();
+            return out.put_slice(&api::protobuf::watch_frame(event, &object));
+        }
+        open(out, event);
+        close(out, tree);
     }
 }
 

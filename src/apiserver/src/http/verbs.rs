@@ -69,7 +69,12 @@ pub(crate) async fn connect(
 pub(crate) async fn watch(front: &Front, a: Admitted) -> Result<Response<Body>, Status> {
     let served = served(front, &a)?;
     let wanted = a.wanted()?;
-    if wanted.accepted.format == Format::Yaml {
+    let unframed = match wanted.accepted.format {
+        Format::Json => false,
+        Format::Yaml => true,
+        Format::Protobuf => !api::protobuf::covers(&served.group, &served.version, &served.kind.kind),
+    };
+    if unframed {
         let text = "only the following media types are accepted: application/json;stream=watch";
         return Err(Status::new(Reason::NotAcceptable, text));
     }
@@ -90,8 +95,9 @@ pub(crate) async fn watch(front: &Front, a: Admitted) -> Result<Response<Body>, 
         changes => changes,
     };
     let warning = served.warning.clone();
-    let body = stream::body(changes, Frames::new(served, wanted), options);
-    let mut answer = output::response(200, "application/json", body);
+    let frames = Frames::new(served, wanted);
+    let content_type = frames.content_type();
+    let mut answer = output::response(200, content_type, stream::body(changes, frames, options));
     output::warn(&mut answer, warning.as_slice());
     Ok(answer)
 }

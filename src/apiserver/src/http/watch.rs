@@ -37,7 +37,7 @@ struct Running {
 pub(crate) fn body(changes: Result<Changes, Status>, frames: Frames, options: Options) -> Body {
     let changes = match changes {
         Ok(changes) => changes,
-        Err(status) => return Body::Full(error(&status)),
+        Err(status) => return Body::Full(error(&frames, &status)),
     };
     let seconds = options.timeout_seconds.unwrap_or_else(|| SHORTEST + rand::rng().random_range(0..SHORTEST));
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -51,9 +51,9 @@ pub(crate) fn body(changes: Result<Changes, Status>, frames: Frames, options: Op
     Body::stream(futures::StreamExt::map(stream, |r| r.map_err(|never| match never {})))
 }
 
-fn error(status: &Status) -> Bytes {
+fn error(frames: &Frames, status: &Status) -> Bytes {
     let mut out = BytesMut::new();
-    Frames::error(&mut out, status);
+    frames.error(&mut out, status);
     out.freeze()
 }
 
@@ -76,7 +76,7 @@ impl Running {
                 }
                 Err(status) => {
                     self.over = true;
-                    Frames::error(&mut out, &status);
+                    self.frames.error(&mut out, &status);
                 }
             },
             () = sleep_until(self.end) => {
