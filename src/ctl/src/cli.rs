@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{apply, create, delete, describe, get, logs, marks, patch, rollout, scale, taint, version};
+use crate::commands::{apply, cp, create, delete, describe, exec, get, logs, marks, patch, port_forward, rollout, scale, taint, version};
 
 #[derive(Parser)]
 #[command(name = "skiff ctl", version, about = "Talks to a Kubernetes cluster, as kubectl does", max_term_width = 110)]
@@ -149,6 +149,14 @@ pub enum Command {
     Delete(delete::Flags),
     /// Print logs of a container
     Logs(logs::Flags),
+    /// Run a command in a container
+    Exec(exec::Flags),
+    /// Attach to a running container
+    Attach(exec::AttachFlags),
+    /// Copy files to and from containers
+    Cp(cp::Flags),
+    /// Forward local ports to a pod
+    PortForward(port_forward::Flags),
     /// Versions of client and server
     Version(version::Flags),
     /// The resources that the server serves

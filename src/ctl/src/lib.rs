@@ -20,6 +20,7 @@ mod objects;
 mod pods;
 mod print;
 mod session;
+mod stream;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -153,7 +153,7 @@ impl Session {
         self.client.request_stream(request).await.map_err(|e| self.failed(e))
     }
 
-    fn failed(&self, error: kube::Error) -> Error {
+    pub fn failed(&self, error: kube::Error) -> Error {
         if let kube::Error::Api(status) = &error {
             let v = serde_json::to_value(status).unwrap_or(Value::Null);
             return Status::from_value(&v).into();

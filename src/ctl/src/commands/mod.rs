@@ -5,13 +5,16 @@ use crate::error::Result;
 use crate::session::Session;
 
 pub mod apply;
+pub mod cp;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod exec;
 pub mod get;
 pub mod logs;
 pub mod marks;
 pub mod patch;
+pub mod port_forward;
 pub mod rollout;
 pub mod scale;
 pub mod taint;
@@ -49,6 +52,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Create(f) => create::run(s, f, &users).await,
         Command::Replace(f) => create::replace(s, f).await,
         Command::Delete(f) => delete::run(s, f).await,
+        Command::Exec(f) => exec::run(s, f).await,
+        Command::Attach(f) => exec::attach(s, f).await,
+        Command::Cp(f) => cp::run(s, f).await,
+        Command::PortForward(f) => port_forward::run(s, f).await,
         Command::Logs(f) => logs::run(s, f).await,
         Command::ApiResources(f) => version::resources(s, f).await,
         Command::ApiVersions => version::versions(s).await,
