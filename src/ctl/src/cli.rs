@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{apply, cp, create, delete, describe, exec, get, logs, marks, patch, port_forward, rollout, scale, taint, version};
+use crate::commands::{apply, cp, create, delete, describe, edit, exec, expose, get, logs, marks, patch, port_forward, rollout, run, scale, taint, version, wait};
 
 #[derive(Parser)]
 #[command(name = "skiff ctl", version, about = "Talks to a Kubernetes cluster, as kubectl does", max_term_width = 110)]
@@ -147,6 +147,14 @@ pub enum Command {
     Replace(create::ReplaceFlags),
     /// Delete objects
     Delete(delete::Flags),
+    /// Edit objects in $EDITOR
+    Edit(edit::Flags),
+    /// Run an image in a pod
+    Run(run::Flags),
+    /// Make a service for pods
+    Expose(expose::Flags),
+    /// Wait for a condition
+    Wait(wait::Flags),
     /// Print logs of a container
     Logs(logs::Flags),
     /// Run a command in a container

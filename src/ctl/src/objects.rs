@@ -217,7 +217,11 @@ impl Session {
         let field = format!("metadata.name={name}");
         let look = async {
             loop {
-                let list = self.get(&with_query(&path, &[("fieldSelector", &field)])).await?;
+                let mut list = self.get(&with_query(&path, &[("fieldSelector", &field)])).await?;
+                if let Some(item) = list["items"].get_mut(0) {
+                    item["apiVersion"] = mapping.api_version().into();
+                    item["kind"] = mapping.kind.as_str().into();
+                }
                 if let Some(t) = check(list["items"].get(0))? {
                     return Ok(t);
                 }

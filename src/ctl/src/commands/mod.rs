@@ -9,16 +9,20 @@ pub mod cp;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod edit;
 pub mod exec;
+pub mod expose;
 pub mod get;
 pub mod logs;
 pub mod marks;
 pub mod patch;
 pub mod port_forward;
 pub mod rollout;
+pub mod run;
 pub mod scale;
 pub mod taint;
 pub mod version;
+pub mod wait;
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<()> {
@@ -52,6 +56,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Create(f) => create::run(s, f, &users).await,
         Command::Replace(f) => create::replace(s, f).await,
         Command::Delete(f) => delete::run(s, f).await,
+        Command::Edit(f) => edit::run(s, f).await,
+        Command::Run(f) => run::run(s, f).await,
+        Command::Expose(f) => expose::run(s, f).await,
+        Command::Wait(f) => wait::run(s, f).await,
         Command::Exec(f) => exec::run(s, f).await,
         Command::Attach(f) => exec::attach(s, f).await,
         Command::Cp(f) => cp::run(s, f).await,

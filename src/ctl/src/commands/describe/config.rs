@@ -4,7 +4,7 @@ use api::Value;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::writer::{Out, joined};
+use super::writer::Out;
 use crate::error::Result;
 use crate::objects::{list, text};
 use crate::session::Session;
