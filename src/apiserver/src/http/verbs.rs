@@ -8,7 +8,7 @@ use http::{Method, Response};
 use serde_json::json;
 
 use super::front::{Admitted, Front};
-use super::negotiate::{self, Format};
+use super::negotiate::{self, Format, Shape};
 use super::output::{self, Frames, Wanted};
 use super::{Body, input, route, watch as stream};
 use crate::Verb;
@@ -155,6 +155,11 @@ async fn post(
     expected: Expected,
 ) -> Result<Response<Body>, Status> {
     let (wanted, dry_run) = (a.wanted()?, a.query.dry_run("CreateOptions")?);
+    if wanted.accepted.shape != Shape::Object {
+        let text = "only the following media types are accepted: application/json, application/yaml, \
+                    application/vnd.kubernetes.protobuf";
+        return Err(Status::new(Reason::NotAcceptable, text));
+    }
     let validation = a.query.field_validation("CreateOptions")?;
     let Admitted { attributes, request, .. } = a;
     let format = negotiate::content(request.headers())?;
