@@ -27,7 +27,7 @@ use crate::expectations::Expectations;
 use crate::pods::controller_key;
 use crate::status::{self, Conditions, omit_zero};
 use crate::{Context, Error, batch, pods};
-use tally::{End, FINALIZER, INDEX, Tally, is_indexed};
+use tally::{End, FINALIZER, INDEX, Tally, holds_finalizer, is_indexed};
 
 const NAME: &str = "job-controller";
 /// Pods made or deleted in one sync.
@@ -37,7 +37,10 @@ struct Jobs {
     ctx: Context,
     recorder: Recorder,
     jobs: Informer,
+    pod_cache: Informer,
     pods: Index,
+    /// Pods that hold the finalizer and whose job may be gone.
+    orphans: WorkQueue<ObjectKey>,
     expectations: Expectations,
 }
 
@@ -49,12 +52,19 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         recorder: ctx.recorder.component(NAME),
         jobs: ctx.informers.of::<Job>(),
         pods: pods.index(by_owner),
+        pod_cache: pods.clone(),
+        orphans: WorkQueue::new(),
         expectations: Expectations::default(),
         ctx,
     });
+    // jobs first: a pod should not be told that there are none
+    this.jobs.synced().await;
     let (q, me) = (queue.clone(), this.clone());
     this.jobs.on_change(move |c| {
         let key = ObjectKey::of(c.object());
+        if let Some(gone) = c.old.as_ref().filter(|o| c.new.as_ref().is_none_or(|n| n.uid() != o.uid())) {
+            me.pods.get(gone.uid()).iter().for_each(|p| me.orphans.add(ObjectKey::of(p)));
+        }
         if c.new.is_none() || c.old.as_ref().zip(c.new.as_ref()).is_some_and(|(o, n)| o.uid() != n.uid()) {
             me.expectations.forget(&key);
         }
@@ -62,15 +72,19 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     });
     let (q, me) = (queue.clone(), this.clone());
     pods.on_change(move |c| me.pod_changed(c, &q));
-    this.jobs.synced().await;
     pods.synced().await;
-    let controller = Controller { name: NAME, workers: 4, queue };
-    controller
-        .run(stop, move |key| {
-            let this = this.clone();
-            async move { this.sync(key).await }
-        })
-        .await;
+    let orphans = Controller { name: NAME, workers: 1, queue: this.orphans.clone() };
+    let me = this.clone();
+    let orphans = orphans.run(stop.clone(), move |key| {
+        let me = me.clone();
+        async move { me.release_orphan(&key).await }
+    });
+    let jobs = Controller { name: NAME, workers: 4, queue };
+    let jobs = jobs.run(stop, move |key| {
+        let this = this.clone();
+        async move { this.sync(key).await }
+    });
+    tokio::join!(orphans, jobs);
 }
 
 fn finished(conditions: &Conditions) -> Option<Timestamp> {
@@ -93,7 +107,33 @@ impl Jobs {
         {
             self.expectations.deleted(key, pod.uid());
         }
+        if change.new.is_some() && holds_finalizer(pod) && self.job_of(pod).is_none() {
+            self.orphans.add(ObjectKey::of(pod));
+        }
         keys.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().for_each(|key| queue.add(key));
+    }
+
+    /// The job that controls a pod, as cached.
+    fn job_of(&self, pod: &Object) -> Option<Arc<Object>> {
+        let key = controller_key::<Job>(pod)?;
+        let uid = &pod.meta().controller()?.uid;
+        self.jobs.get(&key.namespace, &key.name).filter(|j| j.uid() == &**uid)
+    }
+
+    /// A pod whose job is gone has nobody to be counted by: `syncOrphanPod`.
+    async fn release_orphan(&self, key: &ObjectKey) -> Result<Requeue, Error> {
+        let Some(pod) = self.pod_cache.get(&key.namespace, &key.name) else { return Ok(None) };
+        if !holds_finalizer(&pod) || self.job_of(&pod).is_some() {
+            return Ok(None);
+        }
+        if let Some(job) = controller_key::<Job>(&pod) {
+            match self.ctx.client.get(&Target::one(Job::gvr(), &job.namespace, &job.name)).await {
+                Ok(job) if pod.meta().controller().is_some_and(|o| *o.uid == *job.uid()) => return Ok(None),
+                Err(e) if !e.is_not_found() => return Err(e.into()),
+                _ => {}
+            }
+        }
+        self.remove_finalizer(&pod).await.map(|()| None)
     }
 
     async fn sync(&self, key: ObjectKey) -> Result<Requeue, Error> {
@@ -338,7 +378,7 @@ impl Jobs {
     }
 
     async fn remove_finalizer(&self, pod: &Object) -> Result<(), Error> {
-        if !pod.meta().finalizers.iter().any(|f| &**f == FINALIZER) {
+        if !holds_finalizer(pod) {
             return Ok(());
         }
         let rest: Vec<_> = pod.meta().finalizers.iter().filter(|f| &***f != FINALIZER).collect();

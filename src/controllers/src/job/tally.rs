@@ -53,7 +53,7 @@ pub fn index_of(pod: &Pod) -> Option<u32> {
     text.parse().ok()
 }
 
-fn holds_finalizer(o: &Object) -> bool {
+pub fn holds_finalizer(o: &Object) -> bool {
     o.meta().finalizers.iter().any(|f| &**f == FINALIZER)
 }
 

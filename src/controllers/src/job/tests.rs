@@ -122,3 +122,14 @@ async fn suspension_deadline_and_failure_policy() {
     settle().await;
     assert_eq!(conditions(&two), ["FailureTarget:PodFailurePolicy", "Failed:PodFailurePolicy"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_outlive_their_job_without_its_finalizer() {
+    let bench = bench(json!({}));
+    settle().await;
+    let held = || bench.fake.objects(&Pod::gvr()).iter().filter(|p| !p.meta().finalizers.is_empty()).count();
+    assert_eq!(held(), 1);
+    bench.fake.remove(&Job::gvr(), "n", "j");
+    settle().await;
+    assert_eq!((held(), bench.fake.objects(&Pod::gvr()).len()), (0, 1));
+}
