@@ -15,8 +15,10 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::front::{Front, Peer};
 
-/// For a handshake, and for a request's head.
-const HEAD: Duration = Duration::from_secs(10);
+/// For a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For a request's head. HTTP/1.1 counts the idle time before it too, hence so long: a client's pool lets go earlier.
+const HEAD: Duration = Duration::from_secs(90);
 /// What is still running when the server stops has this long.
 const GRACE: Duration = Duration::from_millis(700);
 
@@ -51,7 +53,7 @@ async fn connection(front: Arc<Front>, acceptor: TlsAcceptor, socket: TcpStream)
     let is_local = socket.peer_addr().is_ok_and(|a| a.ip().to_canonical().is_loopback());
     let stream = tokio::select! {
         () = front.stop.cancelled() => return,
-        stream = tokio::time::timeout(HEAD, acceptor.accept(socket)) => match stream {
+        stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)) => match stream {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => return,
