@@ -79,3 +79,33 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
 fn after(left: jiff::SignedDuration) -> Duration {
     Duration::try_from(left).unwrap_or(Duration::ZERO)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use api::Resource;
+    use api::k8s_openapi::api::core::v1::Namespace;
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+
+    use crate::testing::{Bench, settle};
+
+    #[tokio::test(start_paused = true)]
+    async fn all_end_at_once_when_told_to() {
+        let bench = Bench::new();
+        for early in [true, false] {
+            let stop = CancellationToken::new();
+            let running = tokio::spawn(super::run(bench.ctx.clone(), stop.clone()));
+            if !early {
+                bench.fake.seed(
+                    Namespace::gvr(),
+                    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}),
+                );
+                settle().await;
+            }
+            stop.cancel();
+            assert!(tokio::time::timeout(Duration::from_millis(100), running).await.is_ok());
+        }
+    }
+}
