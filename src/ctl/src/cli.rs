@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{apply, cp, create, delete, describe, edit, exec, expose, get, logs, marks, patch, port_forward, rollout, run, scale, taint, version, wait};
+use crate::commands::{
+    apply, auth, config, cp, create, delete, describe, drain, edit, exec, expose, get, logs, marks, patch, port_forward, rollout, run, scale, set,
+    taint, version, wait,
+};
 
 #[derive(Parser)]
 #[command(name = "skiff ctl", version, about = "Talks to a Kubernetes cluster, as kubectl does", max_term_width = 110)]
@@ -155,6 +158,18 @@ pub enum Command {
     Expose(expose::Flags),
     /// Wait for a condition
     Wait(wait::Flags),
+    /// Set fields such as images
+    Set(set::Flags),
+    /// Mark a node unschedulable
+    Cordon(drain::CordonFlags),
+    /// Mark a node schedulable
+    Uncordon(drain::CordonFlags),
+    /// Move all pods off a node
+    Drain(drain::Flags),
+    /// Ask what one may do
+    Auth(auth::Flags),
+    /// Show and change kubeconfig files
+    Config(config::Flags),
     /// Print logs of a container
     Logs(logs::Flags),
     /// Run a command in a container

@@ -52,18 +52,28 @@ impl Error {
 /// `Error from server (NotFound): pods "x" not found`; invalid objects without that head, as kubectl.
 fn from_server(s: &Status) -> String {
     match s.reason {
-        api::Reason::Invalid => format!("The {} {:?} is invalid: {}", s.kind, s.name, invalid(s)),
+        api::Reason::Invalid => invalid(s),
         api::Reason::Unauthorized => format!("error: You must be logged in to the server ({})", s.message),
         api::Reason::Unknown => format!("Error from server: {}", s.message),
         reason => format!("Error from server ({reason:?}): {}", s.message),
     }
 }
 
+/// `The Pod "x" is invalid: …`, the causes below each other when there are several.
 fn invalid(s: &Status) -> String {
-    match s.causes.as_slice() {
-        [] => s.message.clone(),
-        [one] => format!("{}: {}", one.field, one.message),
-        many => many.iter().map(|c| format!("\n* {}: {}", c.field, c.message)).collect(),
+    let mut head = "The request is invalid".to_owned();
+    if !s.kind.is_empty() || !s.name.is_empty() {
+        head = format!("The {} {:?} is invalid", s.kind, s.name);
+    } else if s.causes.is_empty() && !s.message.is_empty() {
+        head = format!("{head}: {}", s.message);
+    }
+    let mut causes: Vec<String> = s.causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+    let mut seen = std::collections::HashSet::new();
+    causes.retain(|c| seen.insert(c.clone()));
+    match causes.as_slice() {
+        [] => head,
+        [one] => format!("{head}: {one}"),
+        many => format!("{head}: {}", many.iter().map(|c| format!("\n* {c}")).collect::<String>()),
     }
 }
 

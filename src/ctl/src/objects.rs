@@ -275,20 +275,27 @@ impl Failed {
     pub fn silent() -> Failed {
         Failed { silent: true, ..Failed::default() }
     }
+    /// No longer silent; what was kept is said in the end.
+    pub fn aloud(self) -> Failed {
+        Failed { silent: false, ..self }
+    }
     /// Says an error at once.
     pub fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
         result
             .map_err(|e| {
                 self.any = true;
-                if !self.silent {
-                    say(&e);
-                }
+                if self.silent { self.later.push(e) } else { say(&e) }
             })
             .ok()
     }
     /// Says an error after all output, once.
     pub fn keep_later<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|e| self.later.push(e)).ok()
+    }
+    /// What has been kept to itself, as one text.
+    pub fn texts(&self) -> String {
+        let text = |e: &Error| e.status().map_or_else(|| e.to_string(), |s| s.message.clone());
+        self.later.iter().map(text).collect::<Vec<_>>().join(", ")
     }
     pub fn is_empty(&self) -> bool {
         !self.any && self.later.is_empty()

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::mapping::{Mapping, Mappings};
 
 /// Where a skiff server leaves the admin's kubeconfig.
-const SKIFF_KUBECONFIG: &str = "/etc/skiff/skiff.yaml";
+pub const SKIFF_KUBECONFIG: &str = "/etc/skiff/skiff.yaml";
 
 pub const JSON: &str = "application/json";
 pub const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";

@@ -200,7 +200,7 @@ async fn client_side(s: &Session, flags: &Flags, info: &Info, dry_run: DryRun) -
     }
     let original = original.and_then(|o| serde_json::from_str(o).ok()).unwrap_or(Value::Null);
     let (content_type, patch) = patch(info, &original, &modified, &live);
-    if patch.as_object().is_some_and(serde_json::Map::is_empty) {
+    if patch.as_object().is_some_and(serde_json::Map::is_empty) && !dry_run.client() {
         return Ok((live, "unchanged"));
     }
     if dry_run.client() {

@@ -92,7 +92,12 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     }
     let all = match (target, &flags.selector) {
         (Some(target), _) => {
-            let (mapping, object) = pods::object(s, target).await?;
+            let (mapping, object) = pods::object(s, target).await.map_err(|e| match e.status() {
+                Some(status) if status.is_not_found() => {
+                    Error::other(format!("error from server (NotFound): {} in namespace {:?}", status.message, s.namespace))
+                }
+                _ => e,
+            })?;
             let mut all = pods::behind(s, &mapping, object).await?;
             if all.is_empty() {
                 all.push(pods::one(s, target, std::time::Duration::from_secs(20)).await?);

@@ -5,10 +5,13 @@ use crate::error::Result;
 use crate::session::Session;
 
 pub mod apply;
+pub mod auth;
+pub mod config;
 pub mod cp;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod drain;
 pub mod edit;
 pub mod exec;
 pub mod expose;
@@ -20,6 +23,7 @@ pub mod port_forward;
 pub mod rollout;
 pub mod run;
 pub mod scale;
+pub mod set;
 pub mod taint;
 pub mod version;
 pub mod wait;
@@ -31,6 +35,7 @@ pub async fn run(cli: Cli) -> Result<()> {
             clap_complete::generate(shell, &mut command(), "skiff ctl", &mut std::io::stdout());
             return Ok(());
         }
+        Command::Config(flags) => return config::run(&cli.global, flags),
         Command::Version(flags) => return version::run(cli.global, flags).await,
         other => other,
     };
@@ -60,6 +65,11 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Run(f) => run::run(s, f).await,
         Command::Expose(f) => expose::run(s, f).await,
         Command::Wait(f) => wait::run(s, f).await,
+        Command::Set(f) => set::run(s, f).await,
+        Command::Cordon(f) => drain::cordon(s, f, true).await,
+        Command::Uncordon(f) => drain::cordon(s, f, false).await,
+        Command::Drain(f) => drain::run(s, f).await,
+        Command::Auth(f) => auth::run(s, f).await,
         Command::Exec(f) => exec::run(s, f).await,
         Command::Attach(f) => exec::attach(s, f).await,
         Command::Cp(f) => cp::run(s, f).await,
@@ -68,6 +78,6 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::ApiResources(f) => version::resources(s, f).await,
         Command::ApiVersions => version::versions(s).await,
         Command::ClusterInfo => version::cluster_info(s).await,
-        Command::Completion { .. } | Command::Version(_) => Ok(()),
+        Command::Completion { .. } | Command::Version(_) | Command::Config(_) => Ok(()),
     }
 }

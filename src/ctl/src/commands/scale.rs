@@ -48,10 +48,15 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     if !named && !flags.all && flags.select.selector.is_none() {
         return Err(Error::other("resource(s) were provided, but no name was specified"));
     }
-    let mut failed = Failed::default();
-    for info in s.infos(&flags.args, &flags.files, &flags.select, &mut failed).await? {
+    let mut missing = Failed::silent();
+    let infos = s.infos(&flags.args, &flags.files, &flags.select, &mut missing).await?;
+    if infos.is_empty() {
+        return Err(Error::other(format!("no objects passed to scale {}", missing.texts())));
+    }
+    let mut failed = missing.aloud();
+    for info in infos {
         if !info.mapping.subresources.iter().any(|s| s == "scale") {
-            failed.keep_later(Err::<(), _>(Error::Plain(format!("Error from server (NotFound): the server could not find the requested resource"))));
+            failed.keep_later(Err::<(), _>(Error::Plain("Error from server (NotFound): the server could not find the requested resource".into())));
             continue;
         }
         let path = format!("{}/scale", info.path());

@@ -1,5 +1,7 @@
 //! `version`, `api-resources`, `api-versions`, `cluster-info`.
 
+use std::io::IsTerminal;
+
 use api::Value;
 use serde_json::json;
 
@@ -145,8 +147,9 @@ pub async fn versions(s: &Session) -> Result<()> {
 }
 
 pub async fn cluster_info(s: &Session) -> Result<()> {
-    let green = |t: &str| format!("\x1b[0;32m{t}\x1b[0m");
-    let yellow = |t: &str| format!("\x1b[0;33m{t}\x1b[0m");
+    let terminal = std::io::stdout().is_terminal();
+    let paint = |color: &str, t: &str| if terminal { format!("\x1b[0;{color}m{t}\x1b[0m") } else { t.to_owned() };
+    let (green, yellow) = (|t: &str| paint("32", t), |t: &str| paint("33", t));
     let server = s.server();
     let server = server.trim_end_matches('/');
     println!("{} is running at {}", green("Kubernetes control plane"), yellow(server));

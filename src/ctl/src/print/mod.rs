@@ -6,12 +6,17 @@ pub mod sort;
 pub mod tabs;
 pub mod yaml;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use api::Value;
 
 use crate::error::{Error, Result};
 use crate::jsonpath::Template;
 use crate::objects::{list, text};
 use columns::Columns;
+
+/// Documents after the first are set apart, whichever printer prints them.
+static YAML_PRINTED: AtomicBool = AtomicBool::new(false);
 
 /// Formats that need the object itself. The table of `get` is [`rows`].
 pub enum Printer {
@@ -28,7 +33,7 @@ impl Printer {
         let Some(output) = output else { return Ok(None) };
         let (format, template) = output.split_once('=').map_or((output, None), |(f, t)| (f, Some(t)));
         let file = |path: Option<&str>| {
-            let path = path.ok_or_else(|| Error::other(format!("template format specified but no template given")))?;
+            let path = path.ok_or_else(|| Error::other("template format specified but no template given"))?;
             std::fs::read_to_string(path).map_err(|e| Error::other(format!("error reading --template {path}, {e}")))
         };
         let jsonpath = |t: String| {
@@ -55,7 +60,10 @@ impl Printer {
     pub fn print(&mut self, v: &Value) -> Result<String> {
         match self {
             Printer::Json => Ok(json(v)),
-            Printer::Yaml => Ok(yaml::to_string(v)),
+            Printer::Yaml => {
+                let again = YAML_PRINTED.swap(true, Ordering::Relaxed);
+                Ok(format!("{}{}", if again { "---\n" } else { "" }, yaml::to_string(v)))
+            }
             Printer::Name => Ok(names(v)),
             Printer::Columns(columns) => columns.print(v),
             Printer::JsonPath(source, template) => template.render(v).map_err(|e| {

@@ -72,8 +72,11 @@ fn label(key: &str) -> String {
         }
         out.push(c);
     }
-    // kubectl's own short words
-    if out == "Api Version" { "API Version".into() } else { out }
+    let word = |w: &str| match w.to_uppercase() {
+        upper if ["API", "URL", "UID", "OSB", "GUID"].contains(&upper.as_str()) => upper,
+        _ => w.to_owned(),
+    };
+    out.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn labels() {
-        for (key, want) in [("creationTimestamp", "Creation Timestamp"), ("podCIDR", "Pod CIDR"), ("apiVersion", "API Version"), ("x", "X"), ("clusterIPs", "Cluster I Ps")] {
+        for (key, want) in [("creationTimestamp", "Creation Timestamp"), ("podCIDR", "Pod CIDR"), ("apiVersion", "API Version"), ("x", "X"), ("uid", "UID"), ("clusterIPs", "Cluster I Ps")] {
             assert_eq!(label(key), want, "{key}");
         }
     }

@@ -38,12 +38,18 @@ pub struct Flags {
 
 pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     if flags.args.is_empty() && flags.files.filename.is_empty() {
-        return Err(Error::Plain(format!("{}\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl describe -h' for help and examples", crate::objects::NO_TYPE)));
+        return Err(Error::other(
+            "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.\n",
+        ));
     }
     let mut failed = Failed::default();
+    let mut by_prefix = false;
     let infos = match s.infos(&flags.args, &flags.files, &flags.select, &mut Failed::silent()).await {
         Ok(infos) if !infos.is_empty() => infos,
-        found => prefixed(s, &flags, found?, &mut failed).await?,
+        found => {
+            by_prefix = true;
+            prefixed(s, &flags, found?, &mut failed).await?
+        }
     };
     if infos.is_empty() && failed.is_empty() {
         if flags.select.all_namespaces {
@@ -54,11 +60,11 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         return Ok(());
     }
     for (i, info) in infos.iter().enumerate() {
-        if i > 0 {
+        if i > 0 && !by_prefix {
             print!("\n\n");
         }
         if let Some(text) = failed.keep_later(describe(s, info, flags.show_events).await) {
-            print!("{text}");
+            print!("{text}{}", if by_prefix { "\n" } else { "" });
         }
     }
     failed.end()

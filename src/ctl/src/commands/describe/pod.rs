@@ -4,7 +4,7 @@ use api::Value;
 
 use super::template::{containers, tolerations};
 use super::volumes;
-use super::writer::{Out, api_duration, time};
+use super::writer::{Out, time};
 use crate::objects::{list, text};
 
 pub fn describe(w: &mut Out, o: &Value) {
@@ -28,7 +28,7 @@ pub fn describe(w: &mut Out, o: &Value) {
     match text(o, "/metadata/deletionTimestamp").parse::<jiff::Timestamp>() {
         Ok(deleted) if !matches!(text(o, "/status/phase"), "Failed" | "Succeeded") => {
             let lasts = jiff::Timestamp::now().as_second() - deleted.as_second();
-            w.field(0, "Status", format!("Terminating (lasts {})", if lasts < 0 { "<invalid>".into() } else { api_duration(lasts) }));
+            w.field(0, "Status", format!("Terminating (lasts {})", if lasts < 0 { "<invalid>".into() } else { api::human_duration(lasts) }));
             let grace = o["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
             w.field(0, "Termination Grace Period", format!("{grace}s"));
         }

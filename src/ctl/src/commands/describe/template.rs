@@ -6,11 +6,11 @@ use super::volumes;
 use super::writer::{Out, joined, plain, time};
 use crate::objects::{list, text};
 
-/// A pod template by itself, as `rollout history --revision` shows it.
+/// A pod template by itself, as `rollout history --revision` shows it: with its tabs.
 pub fn pod_template(template: &Value) -> String {
     let mut w = Out::default();
     describe(&mut w, template);
-    w.finish()
+    w.raw()
 }
 
 /// `Pod Template:` of a workload.

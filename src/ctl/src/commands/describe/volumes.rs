@@ -35,8 +35,9 @@ pub fn describe(w: &mut Out, level: usize, v: &Value) {
     }
     w.put(level, "Volumes:");
     for volume in all {
-        w.put(level + 1, format!("{}:", text(volume, "/name")));
-        source(w, level + 2, volume);
+        // as containers: kubectl's layout of templates
+        w.put(1, format!("{}{}:", if level == 0 { "" } else { " " }, text(volume, "/name")));
+        source(w, 2, volume);
     }
 }
 

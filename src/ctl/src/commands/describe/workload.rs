@@ -213,7 +213,7 @@ pub fn job(w: &mut Out, o: &Value) {
         w.field(0, "Completed At", time(end));
     }
     if let (Ok(a), Ok(b)) = (start.parse::<jiff::Timestamp>(), end.parse::<jiff::Timestamp>()) {
-        w.field(0, "Duration", super::writer::api_duration(b.as_second() - a.as_second()));
+        w.field(0, "Duration", api::human_duration(b.as_second() - a.as_second()));
     }
     if let Some(deadline) = o["spec"]["activeDeadlineSeconds"].as_i64() {
         w.field(0, "Active Deadline Seconds", format!("{deadline}s"));

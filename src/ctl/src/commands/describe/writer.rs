@@ -33,6 +33,10 @@ impl Out {
         self.put(level, headers.iter().map(|h| "-".repeat(h.len())).collect::<Vec<_>>().join("\t"));
         rows.iter().for_each(|r| self.put(level, r.join("\t")));
     }
+    /// The text with its tabs.
+    pub fn raw(self) -> String {
+        self.text
+    }
     pub fn finish(self) -> String {
         align(&self.text)
     }
@@ -101,13 +105,9 @@ pub fn time(text: &str) -> String {
 /// How long ago, as in tables.
 pub fn since(text: &str) -> String {
     match text.parse::<jiff::Timestamp>() {
-        Ok(t) => api_duration(jiff::Timestamp::now().as_second() - t.as_second()),
+        Ok(t) => api::human_duration(jiff::Timestamp::now().as_second() - t.as_second()),
         Err(_) => "<unknown>".into(),
     }
-}
-
-pub fn api_duration(seconds: i64) -> String {
-    api::human_duration(seconds)
 }
 
 /// A label selector, as kubectl prints it.
