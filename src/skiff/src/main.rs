@@ -9,13 +9,6 @@ mod node_ip;
 mod paths;
 mod server;
 
-#[cfg(not(feature = "ctl"))]
-mod ctl {
-    pub fn main(_: Vec<std::ffi::OsString>) -> std::process::ExitCode {
-        std::process::ExitCode::FAILURE
-    }
-}
-
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
