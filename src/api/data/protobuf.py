@@ -142,6 +142,9 @@ def main(crate, staging):
         fields = crate.get(pack, {}).get(name, [])
         return len(fields) == 1 and fields[0][1:] == ("items", "[", "string")
 
+    # a name that no definition of its own gives is written as elsewhere
+    everywhere = sorted({t[0] for p in go.values() for m in p.values() for t in m.values()})
+    anywhere = {norm(name): name for name in everywhere}
     lines, seen = [], set()
     kinds = {(p, n) for p in crate for n in crate[p] if f"{p}.{n}" not in SPECIAL and not is_wrapper(p, n)}
     for pack, name in sorted(kinds):
@@ -155,7 +158,8 @@ def main(crate, staging):
             if not json and not inline:
                 f = norm(field)
                 found = (known or {}).get(f) or (known or {}).get(f.replace("x", "xkubernetes", 1))
-                json = found[0] if found else re.sub(r"_(\w)", lambda m: m[1].upper(), field)
+                camel = re.sub(r"_(\w)", lambda m: m[1].upper(), field)
+                json = found[0] if found else camel if camel in everywhere else anywhere.get(f, camel)
                 inline = not tagged and known is not None and field in INLINE
                 if not tagged:
                     required = bool(found and found[1])
