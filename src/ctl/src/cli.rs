@@ -7,8 +7,8 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    apply, auth, config, cp, create, delete, describe, drain, edit, exec, expose, get, logs, marks, patch, port_forward, rollout, run, scale, set,
-    taint, version, wait,
+    apply, auth, config, cp, create, delete, describe, drain, edit, exec, explain, expose, get, logs, marks, patch,
+    port_forward, rollout, run, scale, set, taint, version, wait,
 };
 
 #[derive(Parser)]
@@ -31,7 +31,10 @@ pub fn parse(args: Vec<OsString>) -> Result<Cli, ExitCode> {
                 if flag.starts_with("--") {
                     eprintln!("error: unknown flag: {flag}\nSee 'kubectl --help' for usage.");
                 } else if flag.starts_with('-') {
-                    eprintln!("error: unknown shorthand flag: {:?} in {flag}\nSee 'kubectl --help' for usage.", flag.chars().nth(1).unwrap_or_default());
+                    eprintln!(
+                        "error: unknown shorthand flag: {:?} in {flag}\nSee 'kubectl --help' for usage.",
+                        flag.chars().nth(1).unwrap_or_default()
+                    );
                 } else {
                     let _ = error.print();
                 }
@@ -168,6 +171,8 @@ pub enum Command {
     Drain(drain::Flags),
     /// Ask what one may do
     Auth(auth::Flags),
+    /// Explain the fields of a kind
+    Explain(explain::Flags),
     /// Show and change kubeconfig files
     Config(config::Flags),
     /// Print logs of a container
@@ -223,4 +228,27 @@ pub struct Select {
     /// All namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent_and_like_pflags() {
+        command().debug_assert();
+        let get = |args: &str| match parse(args.split(' ').map(OsString::from).collect()) {
+            Ok(Cli { command: Command::Get(_), global }) => global.namespace,
+            _ => None,
+        };
+        let n = Some("n".to_owned());
+        for args in [
+            "k get pods -n n",
+            "k -n n get pods",
+            "k get -n=n pods -w=true",
+            "k get pods --namespace=n --show-labels=false -oyaml",
+        ] {
+            assert_eq!(get(args), n, "{args}");
+        }
+    }
 }

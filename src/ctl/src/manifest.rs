@@ -37,7 +37,9 @@ pub fn read(files: &Files) -> Result<Vec<Document>> {
         if path.is_dir() {
             walk(path, files.recursive, &mut found)?;
             if found.is_empty() {
-                return Err(Error::other(format!("error reading [{name}]: recognized file extensions are [.json .yaml .yml]")));
+                return Err(Error::other(format!(
+                    "error reading [{name}]: recognized file extensions are [.json .yaml .yml]"
+                )));
             }
         } else {
             found.push(path.to_owned());
@@ -50,7 +52,8 @@ pub fn read(files: &Files) -> Result<Vec<Document>> {
 }
 
 fn walk(folder: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> Result<()> {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
     entries.sort();
     for path in entries {
         let manifest = path.extension().is_some_and(|e| e == "json" || e == "yaml" || e == "yml");
@@ -67,7 +70,8 @@ fn walk(folder: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> Result<()> 
 
 /// The objects of one text, YAML or JSON.
 pub fn parse(source: &str, text: &[u8], all: &mut Vec<Document>) -> Result<()> {
-    let documents = api::decode::yaml_documents(text).map_err(|e| Error::other(format!("error parsing {source}: {e}")))?;
+    let documents =
+        api::decode::yaml_documents(text).map_err(|e| Error::other(format!("error parsing {source}: {e}")))?;
     for document in documents.into_iter().map(|d| d.tree).filter(|t| !t.is_null()) {
         flatten(source, document, all)?;
     }
@@ -120,7 +124,8 @@ mod tests {
         }
         for (recursive, want) in [(false, "AB"), (true, "ABC")] {
             let files = Files { filename: vec![dir.path().display().to_string()], recursive };
-            let kinds: String = read(&files).unwrap().iter().map(|d| d.tree["kind"].as_str().unwrap().to_owned()).collect();
+            let kinds: String =
+                read(&files).unwrap().iter().map(|d| d.tree["kind"].as_str().unwrap().to_owned()).collect();
             assert_eq!(kinds, want);
         }
     }

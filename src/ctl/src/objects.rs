@@ -127,7 +127,9 @@ impl Session {
             (Error::Other(why), s) if !s.is_empty() => {
                 let (name, namespace) = (text(&tree, "/metadata/name"), text(&tree, "/metadata/namespace"));
                 let why = why.trim_start_matches("resource mapping not found: ");
-                Error::Plain(format!("resource mapping not found for name: {name:?} namespace: {namespace:?} from {s:?}: {why}"))
+                Error::Plain(format!(
+                    "resource mapping not found for name: {name:?} namespace: {namespace:?} from {s:?}: {why}"
+                ))
             }
             (e, _) => e,
         })?;
@@ -136,7 +138,10 @@ impl Session {
             namespace.clear();
         } else if namespace.is_empty() {
             namespace = self.namespace.clone();
-            if let Some(meta) = tree.as_object_mut().and_then(|t| t.entry("metadata").or_insert_with(|| Value::Object(Default::default())).as_object_mut()) {
+            if let Some(meta) = tree
+                .as_object_mut()
+                .and_then(|t| t.entry("metadata").or_insert_with(|| Value::Object(Default::default())).as_object_mut())
+            {
                 meta.insert("namespace".into(), namespace.clone().into());
             }
         } else if let Some(given) = self.global.namespace.as_deref().filter(|g| *g != namespace) {
@@ -168,7 +173,13 @@ impl Session {
 
     /// Live objects: those of files by name, or those that arguments and selectors pick. Errors of single ones are said
     /// through `failed`, and the others still come.
-    pub async fn infos(&self, args: &[String], files: &Files, select: &Select, failed: &mut Failed) -> Result<Vec<Info>> {
+    pub async fn infos(
+        &self,
+        args: &[String],
+        files: &Files,
+        select: &Select,
+        failed: &mut Failed,
+    ) -> Result<Vec<Info>> {
         let mut infos = Vec::new();
         if !files.filename.is_empty() {
             for mut info in self.local_some(files, failed).await? {

@@ -13,9 +13,14 @@ use crate::session::Session;
 fn selector(o: &Value) -> Option<String> {
     let s = &o["spec"]["selector"];
     let labels = s.get("matchLabels").unwrap_or(s);
-    let labels = if s.get("matchExpressions").is_some() && s.get("matchLabels").is_none() { &Value::Null } else { labels };
-    let mut parts: Vec<String> =
-        labels.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    let labels =
+        if s.get("matchExpressions").is_some() && s.get("matchLabels").is_none() { &Value::Null } else { labels };
+    let mut parts: Vec<String> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+        .collect();
     for e in list(s, "/matchExpressions") {
         let values: Vec<&str> = list(e, "/values").iter().filter_map(Value::as_str).collect();
         let (key, values) = (text(e, "/key"), values.join(","));
@@ -79,7 +84,8 @@ pub async fn one(s: &Session, arg: &str, timeout: Duration) -> Result<Value> {
     let (namespace, name) = (text(&found, "/metadata/namespace").to_owned(), text(&found, "/metadata/name").to_owned());
     let left = deadline - tokio::time::Instant::now();
     let has_pods = s.until(&mapping, &namespace, &name, Some(left), |o| {
-        Ok(o.filter(|o| o["status"]["replicas"].as_i64().or(o["status"]["active"].as_i64()).unwrap_or(0) > 0).map(|_| ()))
+        Ok(o.filter(|o| o["status"]["replicas"].as_i64().or(o["status"]["active"].as_i64()).unwrap_or(0) > 0)
+            .map(|_| ()))
     });
     has_pods.await?;
     let pods = behind(s, &mapping, found).await?;
@@ -109,6 +115,10 @@ pub fn containers(pod: &Value) -> Vec<&str> {
 
 /// `a, b (ephem), c (init)`
 pub fn listed(pod: &Value) -> String {
-    let of = |pointer: &str, mark: &str| list(pod, pointer).iter().map(|c| format!("{}{mark}", text(c, "/name"))).collect::<Vec<_>>();
-    [of("/spec/containers", ""), of("/spec/ephemeralContainers", " (ephem)"), of("/spec/initContainers", " (init)")].concat().join(", ")
+    let of = |pointer: &str, mark: &str| {
+        list(pod, pointer).iter().map(|c| format!("{}{mark}", text(c, "/name"))).collect::<Vec<_>>()
+    };
+    [of("/spec/containers", ""), of("/spec/ephemeralContainers", " (ephem)"), of("/spec/initContainers", " (init)")]
+        .concat()
+        .join(", ")
 }

@@ -62,12 +62,16 @@ pub fn kubeconfig(global: &Global) -> Result<Kubeconfig> {
 
 impl Session {
     pub async fn open(global: Global) -> Result<Session> {
-        let options =
-            KubeConfigOptions { context: global.context.clone(), cluster: global.cluster.clone(), user: global.user.last().cloned() };
+        let options = KubeConfigOptions {
+            context: global.context.clone(),
+            cluster: global.cluster.clone(),
+            user: global.user.last().cloned(),
+        };
         let failed = |e: kube::config::KubeconfigError| Error::other(e.to_string());
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig(&global)?, &options).await.map_err(failed)?;
         if let Some(server) = &global.server {
-            config.cluster_url = server.parse().map_err(|_| Error::other(format!("--server: {server} is not a URL")))?;
+            config.cluster_url =
+                server.parse().map_err(|_| Error::other(format!("--server: {server} is not a URL")))?;
         }
         let auth = &mut config.auth_info;
         if global.as_user.is_some() {
@@ -130,7 +134,8 @@ impl Session {
     /// `content_type` is the body's, and tells patches apart.
     pub async fn send(&self, method: Method, path: &str, content_type: &str, body: Option<&Value>) -> Result<Value> {
         let bytes = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-        let request = Request::builder().method(method).uri(path).header("Accept", JSON).header("Content-Type", content_type);
+        let request =
+            Request::builder().method(method).uri(path).header("Accept", JSON).header("Content-Type", content_type);
         self.request(request.body(Body::from(bytes))).await
     }
     /// The answer as it is: `get --raw`, logs without follow.
@@ -149,7 +154,8 @@ impl Session {
     }
     /// A stream of bytes: watches and logs.
     pub async fn stream(&self, path: &str, accept: &str) -> Result<impl AsyncBufRead + use<>> {
-        let request = Request::get(path).header("Accept", accept).body(Vec::new()).map_err(|e| Error::other(e.to_string()))?;
+        let request =
+            Request::get(path).header("Accept", accept).body(Vec::new()).map_err(|e| Error::other(e.to_string()))?;
         self.client.request_stream(request).await.map_err(|e| self.failed(e))
     }
 
@@ -163,7 +169,8 @@ impl Session {
         while let Some(next) = cause.source() {
             cause = next;
         }
-        let refused = cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+        let refused =
+            cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
         let host = self.server.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
         Error::Connection(if refused {
             format!("The connection to the server {host} was refused - did you specify the right host or port?")

@@ -72,7 +72,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     }
     let dry_run = DryRun::parse(flags.dry_run.as_deref())?;
     if dry_run.client() && flags.server_side {
-        return Err(Error::other("--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)"));
+        return Err(Error::other(
+            "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)",
+        ));
     }
     if flags.force_conflicts && !flags.server_side {
         return Err(Error::other("--force-conflicts only works with --server-side"));

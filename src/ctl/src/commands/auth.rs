@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::cli::Output;
+use crate::commands::describe::config::rule_rows;
 use crate::error::{Error, Result};
 use crate::objects::{list, text};
 use crate::print::{Printer, tabs};
@@ -60,12 +61,18 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
 
 async fn can_i(s: &Session, args: &[String], all_namespaces: bool, subresource: &str) -> Result<(bool, String)> {
     let [verb, rest @ ..] = args else {
-        return Err(Error::other("you must specify two arguments: verb resource or verb resource/resourceName.\nSee 'kubectl auth can-i -h' for help and examples."));
+        return Err(Error::other(
+            "you must specify two arguments: verb resource or verb resource/resourceName.\nSee 'kubectl auth can-i -h' for help and examples.",
+        ));
     };
     let (target, given) = match rest {
         [target] => (target.as_str(), ""),
         [target, name] => (target.as_str(), name.as_str()),
-        _ => return Err(Error::other("you must specify two arguments: verb resource or verb resource/resourceName.\nSee 'kubectl auth can-i -h' for help and examples.")),
+        _ => {
+            return Err(Error::other(
+                "you must specify two arguments: verb resource or verb resource/resourceName.\nSee 'kubectl auth can-i -h' for help and examples.",
+            ));
+        }
     };
     let spec = if target.starts_with('/') {
         json!({"nonResourceAttributes": {"verb": verb, "path": target}})
@@ -87,7 +94,8 @@ async fn can_i(s: &Session, args: &[String], all_namespaces: bool, subresource: 
         json!({"resourceAttributes": {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name, "namespace": namespace}})
     };
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec});
-    let answer = s.send(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", JSON, Some(&review)).await?;
+    let answer =
+        s.send(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", JSON, Some(&review)).await?;
     let allowed = answer["status"]["allowed"] == true;
     let mut reason = String::new();
     if !allowed {
@@ -102,23 +110,12 @@ async fn can_i(s: &Session, args: &[String], all_namespaces: bool, subresource: 
 
 async fn list_all(s: &Session, no_headers: bool) -> Result<()> {
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": s.namespace}});
-    let answer = s.send(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", JSON, Some(&review)).await?;
-    let mut out = if no_headers { String::new() } else { "Resources\tNon-Resource URLs\tResource Names\tVerbs\n".to_owned() };
-    let texts = |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
-    let brackets = |v: &Value| format!("[{}]", texts(v).join(" "));
-    for rule in list(&answer, "/status/resourceRules") {
-        for group in texts(&rule["apiGroups"]) {
-            for resource in texts(&rule["resources"]) {
-                let full = if group.is_empty() { resource } else { format!("{resource}.{group}") };
-                out += &format!("{full}\t[]\t{}\t{}\n", brackets(&rule["resourceNames"]), brackets(&rule["verbs"]));
-            }
-        }
-    }
-    for rule in list(&answer, "/status/nonResourceRules") {
-        for url in texts(&rule["nonResourceURLs"]) {
-            out += &format!("\t[{url}]\t[]\t{}\n", brackets(&rule["verbs"]));
-        }
-    }
+    let answer =
+        s.send(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", JSON, Some(&review)).await?;
+    let mut out =
+        if no_headers { String::new() } else { "Resources\tNon-Resource URLs\tResource Names\tVerbs\n".to_owned() };
+    let rules = [list(&answer, "/status/resourceRules"), list(&answer, "/status/nonResourceRules")].concat();
+    rule_rows(&json!({"rules": rules})).iter().for_each(|r| out += &format!("{r}\n"));
     print!("{}", tabs::table(&out));
     Ok(())
 }
@@ -135,7 +132,8 @@ async fn whoami(s: &Session, output: Option<&str>) -> Result<()> {
     if !text(user, "/uid").is_empty() {
         out += &format!("UID\t{}\n", text(user, "/uid"));
     }
-    let brackets = |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
+    let brackets =
+        |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
     out += &format!("Groups\t[{}]\n", brackets(&user["groups"]));
     for (key, value) in user["extra"].as_object().into_iter().flatten() {
         out += &format!("Extra: {key}\t[{}]\n", brackets(value));

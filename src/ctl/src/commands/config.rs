@@ -48,7 +48,9 @@ enum What {
     GetUsers,
     /// Make a context the current one
     #[command(alias = "use")]
-    UseContext { name: String },
+    UseContext {
+        name: String,
+    },
     /// Make or change a context (with --cluster, --user, --namespace)
     SetContext {
         name: Option<String>,
@@ -77,14 +79,28 @@ enum What {
         password: Option<String>,
     },
     /// Give a context another name
-    RenameContext { from: String, to: String },
-    DeleteContext { name: String },
-    DeleteCluster { name: String },
-    DeleteUser { name: String },
+    RenameContext {
+        from: String,
+        to: String,
+    },
+    DeleteContext {
+        name: String,
+    },
+    DeleteCluster {
+        name: String,
+    },
+    DeleteUser {
+        name: String,
+    },
     /// Set a field: users.admin.token
-    Set { path: String, value: String },
+    Set {
+        path: String,
+        value: String,
+    },
     /// Remove a field
-    Unset { path: String },
+    Unset {
+        path: String,
+    },
 }
 
 /// The files that are read, the first of which is written.
@@ -113,7 +129,8 @@ fn empty() -> Value {
 fn read(path: &PathBuf) -> Result<Option<Value>> {
     match std::fs::read(path) {
         Ok(text) => {
-            let failed = |e: String| Error::other(format!("error loading config file {:?}: {e}", path.display().to_string()));
+            let failed =
+                |e: String| Error::other(format!("error loading config file {:?}: {e}", path.display().to_string()));
             Ok(Some(api::decode::yaml(&text).map_err(failed)?.tree).filter(|t| !t.is_null()))
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -155,7 +172,11 @@ fn find(config: &Value, section: &str, name: &str) -> Option<usize> {
 }
 
 /// Changes the file that has what is to change (`holds`), or the first one.
-fn change(global: &Global, holds: impl Fn(&Value) -> bool, edit: impl FnOnce(&mut Value) -> Result<()>) -> Result<PathBuf> {
+fn change(
+    global: &Global,
+    holds: impl Fn(&Value) -> bool,
+    edit: impl FnOnce(&mut Value) -> Result<()>,
+) -> Result<PathBuf> {
     let files = files(global);
     let mut chosen = files.first().cloned().unwrap_or_default();
     for file in &files {
@@ -207,7 +228,9 @@ fn remove(config: &mut Value, section: &str, name: &str) -> Result<()> {
             entries.remove(at);
             Ok(())
         }
-        _ => Err(Error::other(format!("cannot delete {} {name}, not in the kubeconfig", section.trim_end_matches('s')))),
+        _ => {
+            Err(Error::other(format!("cannot delete {} {name}, not in the kubeconfig", section.trim_end_matches('s'))))
+        }
     }
 }
 
@@ -217,22 +240,30 @@ pub fn run(global: &Global, flags: Flags) -> Result<()> {
         move |c: &Value| find(c, section, &name).is_some()
     };
     match flags.what {
-        What::View { raw, minify, flatten, output } => return view(global, raw, minify, flatten, output.output.as_deref()),
+        What::View { raw, minify, flatten, output } => {
+            return view(global, raw, minify, flatten, output.output.as_deref());
+        }
         What::CurrentContext => match text(&merged(global)?, "/current-context") {
             "" => return Err(Error::other("current-context is not set")),
             name => println!("{name}"),
         },
-        What::GetContexts { name, no_headers, output } => return contexts(global, name.as_deref(), no_headers, output.output.as_deref()),
+        What::GetContexts { name, no_headers, output } => {
+            return contexts(global, name.as_deref(), no_headers, output.output.as_deref());
+        }
         What::GetClusters => names(global, "clusters")?,
         What::GetUsers => names(global, "users")?,
         What::UseContext { name } => {
             if find(&merged(global)?, "contexts", &name).is_none() {
                 return Err(Error::other(format!("no context exists with the name: {name:?}")));
             }
-            change(global, |c| !text(c, "/current-context").is_empty(), |c| {
-                c["current-context"] = name.as_str().into();
-                Ok(())
-            })?;
+            change(
+                global,
+                |c| !text(c, "/current-context").is_empty(),
+                |c| {
+                    c["current-context"] = name.as_str().into();
+                    Ok(())
+                },
+            )?;
             println!("Switched to context {name:?}.");
         }
         What::SetContext { name, current } => {
@@ -258,7 +289,11 @@ pub fn run(global: &Global, flags: Flags) -> Result<()> {
         What::SetCluster { name, embed_certs, proxy_url } => {
             change(global, holding("clusters", &name), |c| {
                 let (cluster, _) = entry(c, "clusters", &name)?;
-                for (key, value) in [("server", &global.server), ("tls-server-name", &global.tls_server_name), ("proxy-url", &proxy_url)] {
+                for (key, value) in [
+                    ("server", &global.server),
+                    ("tls-server-name", &global.tls_server_name),
+                    ("proxy-url", &proxy_url),
+                ] {
                     if let Some(value) = value {
                         cluster[key] = value.as_str().into();
                     }
@@ -287,7 +322,9 @@ pub fn run(global: &Global, flags: Flags) -> Result<()> {
         What::RenameContext { from, to } => {
             let all = merged(global)?;
             if find(&all, "contexts", &to).is_some() {
-                return Err(Error::other(format!("cannot rename the context {from:?}, the context {to:?} already exists")));
+                return Err(Error::other(format!(
+                    "cannot rename the context {from:?}, the context {to:?} already exists"
+                )));
             }
             if find(&all, "contexts", &from).is_none() {
                 return Err(Error::other(format!("cannot rename the context {from:?}, it's not in the kubeconfig")));
@@ -316,20 +353,28 @@ pub fn run(global: &Global, flags: Flags) -> Result<()> {
             println!("deleted user {name} from {}", file.display());
         }
         What::Set { path, value } => {
-            change(global, |_| true, |c| {
-                *field(c, &path)? = value.as_str().into();
-                Ok(())
-            })?;
+            change(
+                global,
+                |_| true,
+                |c| {
+                    *field(c, &path)? = value.as_str().into();
+                    Ok(())
+                },
+            )?;
             println!("Property {path:?} set.");
         }
         What::Unset { path } => {
-            change(global, |_| true, |c| {
-                *field(c, &path)? = Value::Null;
-                if let Some(all) = c.as_object_mut() {
-                    all.retain(|_, v| !v.is_null());
-                }
-                Ok(())
-            })?;
+            change(
+                global,
+                |_| true,
+                |c| {
+                    *field(c, &path)? = Value::Null;
+                    if let Some(all) = c.as_object_mut() {
+                        all.retain(|_, v| !v.is_null());
+                    }
+                    Ok(())
+                },
+            )?;
             println!("Property {path:?} unset.");
         }
     }
@@ -354,7 +399,8 @@ fn file_field(entry: &mut Value, key: &str, path: Option<&str>, embed: bool) -> 
     let Some(path) = path else { return Ok(()) };
     let data = format!("{key}-data");
     if embed {
-        let bytes = std::fs::read(path).map_err(|e| Error::other(format!("could not read {key} data from {path}: {e}")))?;
+        let bytes =
+            std::fs::read(path).map_err(|e| Error::other(format!("could not read {key} data from {path}: {e}")))?;
         entry[data.as_str()] = base64::engine::general_purpose::STANDARD.encode(bytes).into();
         entry.as_object_mut().map(|e| e.remove(key));
     } else {
@@ -379,11 +425,13 @@ fn contexts(global: &Global, name: Option<&str>, no_headers: bool, output: Optio
     match output {
         Some("name") => shown.for_each(|c| println!("{}", text(c, "/name"))),
         None => {
-            let mut out = if no_headers { String::new() } else { "CURRENT\tNAME\tCLUSTER\tAUTHINFO\tNAMESPACE\n".to_owned() };
+            let mut out =
+                if no_headers { String::new() } else { "CURRENT\tNAME\tCLUSTER\tAUTHINFO\tNAMESPACE\n".to_owned() };
             for c in shown {
                 let mark = if text(c, "/name") == text(&all, "/current-context") { "*" } else { "" };
                 let of = |key: &str| text(c, &format!("/context/{key}"));
-                out += &format!("{mark}\t{}\t{}\t{}\t{}\n", text(c, "/name"), of("cluster"), of("user"), of("namespace"));
+                out +=
+                    &format!("{mark}\t{}\t{}\t{}\t{}\n", text(c, "/name"), of("cluster"), of("user"), of("namespace"));
             }
             print!("{}", tabs::table(&out));
         }
@@ -461,7 +509,8 @@ mod tests {
     fn contexts_change_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config");
-        std::fs::write(&path, "contexts: [{name: a, context: {cluster: c, user: u, x-own: 1}}]\ncurrent-context: a\n").unwrap();
+        std::fs::write(&path, "contexts: [{name: a, context: {cluster: c, user: u, x-own: 1}}]\ncurrent-context: a\n")
+            .unwrap();
         let global = |namespace: Option<&str>| Global {
             kubeconfig: Some(path.display().to_string()),
             namespace: namespace.map(str::to_owned),
@@ -473,7 +522,10 @@ mod tests {
         run(global(None), What::UseContext { name: "b".into() }).unwrap();
         run(global(None), What::Set { path: "users.u.token".into(), value: "t".into() }).unwrap();
         let config = read(&path).unwrap().unwrap();
-        assert_eq!(config["contexts"][0]["context"], json!({"cluster": "c", "user": "u", "namespace": "n", "x-own": 1}));
+        assert_eq!(
+            config["contexts"][0]["context"],
+            json!({"cluster": "c", "user": "u", "namespace": "n", "x-own": 1})
+        );
         assert_eq!((text(&config, "/current-context"), text(&config, "/users/0/user/token")), ("b", "t"));
         assert!(run(global(None), What::UseContext { name: "zz".into() }).is_err());
         run(global(None), What::DeleteContext { name: "a".into() }).unwrap();

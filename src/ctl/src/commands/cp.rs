@@ -80,13 +80,19 @@ async fn upload(s: &Session, flags: &Flags, namespace: Option<&str>, name: &str,
     let test = words(&["test", "-d", to]);
     let remote = Remote { path: exec_path(&pod), container: &container, command: &test, tty: false, stderr: true };
     let is_folder = stream::run(s, quiet(remote), None, |_, _| Ok(())).await.is_ok();
-    let target = if is_folder { format!("{}/{base}", to.trim_end_matches('/')) } else { to.trim_end_matches('/').to_owned() };
-    let (folder, as_name) = target.rsplit_once('/').map_or((".", target.as_str()), |(d, n)| (if d.is_empty() { "/" } else { d }, n));
+    let target =
+        if is_folder { format!("{}/{base}", to.trim_end_matches('/')) } else { to.trim_end_matches('/').to_owned() };
+    let (folder, as_name) =
+        target.rsplit_once('/').map_or((".", target.as_str()), |(d, n)| (if d.is_empty() { "/" } else { d }, n));
     let mut archive = tempfile::tempfile()?;
     {
         let mut tar = tar::Builder::new(&mut archive);
         tar.follow_symlinks(false);
-        if from.is_dir() { tar.append_dir_all(as_name, from)? } else { tar.append_path_with_name(from, as_name)? }
+        if from.is_dir() {
+            tar.append_dir_all(as_name, from)?
+        } else {
+            tar.append_path_with_name(from, as_name)?
+        }
         tar.finish()?;
     }
     archive.seek(SeekFrom::Start(0))?;
@@ -141,7 +147,11 @@ async fn download(s: &Session, flags: &Flags, namespace: Option<&str>, name: &st
             }
             entry.unpack(&target)?;
         } else {
-            eprintln!("warning: skipping symlink: {:?} -> {:?}", path.display().to_string(), entry.link_name()?.unwrap_or_default());
+            eprintln!(
+                "warning: skipping symlink: {:?} -> {:?}",
+                path.display().to_string(),
+                entry.link_name()?.unwrap_or_default()
+            );
         }
     }
     Ok(())

@@ -64,7 +64,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let name_only = match flags.output.output.as_deref() {
         None => false,
         Some("name") => true,
-        Some(other) => return Err(Error::other(format!("unexpected -o output mode: {other}. We only support '-o name'"))),
+        Some(other) => {
+            return Err(Error::other(format!("unexpected -o output mode: {other}. We only support '-o name'")));
+        }
     };
     let mut grace = flags.grace_period;
     if flags.now {
@@ -143,7 +145,9 @@ async fn infos(s: &Session, flags: &Flags, failed: &mut Failed) -> Result<Vec<In
     }
     let targets = s.targets(&flags.args).await?;
     if targets.is_empty() {
-        return Err(Error::other("You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'"));
+        return Err(Error::other(
+            "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
+        ));
     }
     let picks = flags.all || flags.select.selector.is_some() || flags.select.field_selector.is_some();
     if targets.iter().any(|t| t.name.is_some()) {
@@ -152,7 +156,13 @@ async fn infos(s: &Session, flags: &Flags, failed: &mut Failed) -> Result<Vec<In
         }
         let known = targets.into_iter().map(|t| {
             let namespace = s.namespace_of(&t.mapping, false).to_owned();
-            Info { mapping: t.mapping, namespace, name: t.name.unwrap_or_default(), object: Value::Null, source: String::new() }
+            Info {
+                mapping: t.mapping,
+                namespace,
+                name: t.name.unwrap_or_default(),
+                object: Value::Null,
+                source: String::new(),
+            }
         });
         return Ok(known.collect());
     }
@@ -177,7 +187,9 @@ async fn wait_gone(s: &Session, info: &Info, uid: String, timeout: Option<Durati
     };
     match s.until(&info.mapping, &info.namespace, &info.name, timeout, gone).await {
         Ok(Some(())) => Ok(()),
-        Ok(None) => Err(Error::other(format!("timed out waiting for the condition on {}/{}", info.mapping.plural, info.name))),
+        Ok(None) => {
+            Err(Error::other(format!("timed out waiting for the condition on {}/{}", info.mapping.plural, info.name)))
+        }
         // may delete but not look
         Err(Error::Status(status)) if matches!(status.code, 403 | 404 | 405) => Ok(()),
         Err(e) => Err(e),

@@ -96,7 +96,10 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         let drained = match timeout {
             None => drain(s, &flags, node, dry_run).await,
             Some(t) => tokio::time::timeout(t, drain(s, &flags, node, dry_run)).await.unwrap_or_else(|_| {
-                Err(Error::other(format!("unable to drain node {:?} due to error: global timeout reached: {}", node.name, flags.timeout)))
+                Err(Error::other(format!(
+                    "unable to drain node {:?} due to error: global timeout reached: {}",
+                    node.name, flags.timeout
+                )))
             }),
         };
         if failed.keep_later(drained).is_some() {
@@ -119,7 +122,11 @@ fn choose(flags: &Flags, pods: &[Value]) -> Result<Vec<Value>> {
             continue;
         }
         if owner.is_some_and(|o| text(o, "/kind") == "DaemonSet") && !finished {
-            if flags.ignore_daemonsets { ignored.push(id) } else { refused[0].push(id) }
+            if flags.ignore_daemonsets {
+                ignored.push(id)
+            } else {
+                refused[0].push(id)
+            }
             continue;
         }
         let empty_dir = list(pod, "/spec/volumes").iter().any(|v| v.get("emptyDir").is_some());
@@ -141,8 +148,12 @@ fn choose(flags: &Flags, pods: &[Value]) -> Result<Vec<Value>> {
         "cannot delete Pods with local storage (use --delete-emptydir-data to override)",
         "cannot delete Pods that declare no controller (use --force to override)",
     ];
-    let all: Vec<String> =
-        why.iter().zip(&refused).filter(|(_, r)| !r.is_empty()).map(|(w, r)| format!("{w}: {}", r.join(", "))).collect();
+    let all: Vec<String> = why
+        .iter()
+        .zip(&refused)
+        .filter(|(_, r)| !r.is_empty())
+        .map(|(w, r)| format!("{w}: {}", r.join(", ")))
+        .collect();
     match all.as_slice() {
         [] => Ok(chosen),
         [one] => Err(Error::other(one.clone())),
@@ -191,14 +202,22 @@ async fn evict(s: &Session, flags: &Flags, pod: &Info, dry_run: DryRun) -> Resul
             Err(e) if e.is_not_found() => return Ok(()),
             // a disruption budget forbids it for now: kubectl asks again after 5 s, and no event says when it may
             Err(e) if e.status().is_some_and(|s| s.code == 429) => {
-                eprintln!("error when evicting pods/{:?} -n {:?} (will retry after 5s): {}", pod.name, pod.namespace, e.status().map_or("", |s| &s.message));
+                eprintln!(
+                    "error when evicting pods/{:?} -n {:?} (will retry after 5s): {}",
+                    pod.name,
+                    pod.namespace,
+                    e.status().map_or("", |s| &s.message)
+                );
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
             Err(e) => return Err(e),
         }
     }
     let uid = text(&pod.object, "/metadata/uid");
-    s.until(&pod.mapping, &pod.namespace, &pod.name, None, |o| Ok((o.is_none_or(|o| text(o, "/metadata/uid") != uid)).then_some(()))).await?;
+    s.until(&pod.mapping, &pod.namespace, &pod.name, None, |o| {
+        Ok((o.is_none_or(|o| text(o, "/metadata/uid") != uid)).then_some(()))
+    })
+    .await?;
     println!("pod/{} evicted", pod.name);
     Ok(())
 }

@@ -66,7 +66,8 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let mut text = original.clone();
     let mut problems = String::new();
     loop {
-        let file = tempfile::Builder::new().prefix("kubectl-edit-").suffix(if json { ".json" } else { ".yaml" }).tempfile()?;
+        let file =
+            tempfile::Builder::new().prefix("kubectl-edit-").suffix(if json { ".json" } else { ".yaml" }).tempfile()?;
         std::fs::write(file.path(), format!("{HEADER}{problems}{text}"))?;
         editor(file.path()).await?;
         let edited = without_comments(&std::fs::read_to_string(file.path())?);
@@ -120,7 +121,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
 fn shown(infos: &[Info], json: bool) -> Result<String> {
     let object = match infos {
         [one] => one.object.clone(),
-        many => json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": many.iter().map(|i| &i.object).collect::<Vec<_>>()}),
+        many => {
+            json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": many.iter().map(|i| &i.object).collect::<Vec<_>>()})
+        }
     };
     if !json {
         return Ok(yaml::to_string(&object));
@@ -142,7 +145,11 @@ fn objects(text: &str, count: usize) -> std::result::Result<Vec<Value>, String> 
         }
         None => vec![tree],
     };
-    if objects.len() == count { Ok(objects) } else { Err(format!("{count} objects were to edit, {} are there", objects.len())) }
+    if objects.len() == count {
+        Ok(objects)
+    } else {
+        Err(format!("{count} objects were to edit, {} are there", objects.len()))
+    }
 }
 
 async fn save(s: &Session, flags: &Flags, info: &Info, mut edited: Value) -> Result<()> {

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use api::Value;
 use crate::error::{Error, Result};
 use crate::objects::{duration, list, text};
 use crate::pods;
 use crate::session::Session;
 use crate::stream::{self, Remote, STDOUT, terminal};
+use api::Value;
 
 #[derive(clap::Args)]
 pub struct Flags {

@@ -80,17 +80,23 @@ fn service(flags: &Flags, kind: &str, o: &Value) -> Result<Value> {
             "Pod" => o["metadata"]["labels"].clone(),
             "Service" | "ReplicationController" => o["spec"]["selector"].clone(),
             _ if !list(o, "/spec/selector/matchExpressions").is_empty() => {
-                return Err(Error::other("couldn't convert expressions - \"matchExpressions\" to map-based selector format"));
+                return Err(Error::other(
+                    "couldn't convert expressions - \"matchExpressions\" to map-based selector format",
+                ));
             }
             _ => o["spec"]["selector"]["matchLabels"].clone(),
         },
     };
     if selector.as_object().is_none_or(Map::is_empty) {
-        return Err(Error::other("couldn't retrieve selectors via --selector flag or introspection: the object has no labels and cannot be exposed"));
+        return Err(Error::other(
+            "couldn't retrieve selectors via --selector flag or introspection: the object has no labels and cannot be exposed",
+        ));
     }
     let known = ports(kind, o);
     let wanted: Vec<(String, Option<String>)> = match &flags.port {
-        Some(text) => text.split(',').map(|p| (p.to_owned(), known.iter().find(|k| k.0 == *p).map(|k| k.1.clone()))).collect(),
+        Some(text) => {
+            text.split(',').map(|p| (p.to_owned(), known.iter().find(|k| k.0 == *p).map(|k| k.1.clone()))).collect()
+        }
         None => known.iter().map(|(p, proto)| (p.clone(), Some(proto.clone()))).collect(),
     };
     if wanted.is_empty() {
@@ -119,7 +125,11 @@ fn service(flags: &Flags, kind: &str, o: &Value) -> Result<Value> {
         None => {}
     }
     let mut spec = json!({"ports": all, "selector": selector});
-    for (key, value) in [("type", Some(&flags.kind)), ("sessionAffinity", flags.session_affinity.as_ref()), ("clusterIP", flags.cluster_ip.as_ref())] {
+    for (key, value) in [
+        ("type", Some(&flags.kind)),
+        ("sessionAffinity", flags.session_affinity.as_ref()),
+        ("clusterIP", flags.cluster_ip.as_ref()),
+    ] {
         if let Some(value) = value.filter(|v| !v.is_empty()) {
             spec[key] = value.as_str().into();
         }

@@ -111,7 +111,9 @@ async fn requests(s: &Session, flags: &Flags) -> Result<Vec<Request>> {
         return Ok(local.map(|i| Request { mapping: i.mapping, namespace: i.namespace, name: Some(i.name) }).collect());
     }
     if flags.args.is_empty() {
-        return Err(Error::Plain(format!("{NO_TYPE}\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples")));
+        return Err(Error::Plain(format!(
+            "{NO_TYPE}\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples"
+        )));
     }
     let targets = s.targets(&flags.args).await?;
     if flags.select.all_namespaces && targets.iter().any(|t| t.name.is_some()) {
@@ -186,7 +188,10 @@ async fn tables(s: &Session, flags: &Flags, requests: &[Request]) -> Result<()> 
         if flags.ignore_not_found && result.as_ref().is_err_and(Error::is_not_found) {
             continue;
         }
-        if requests.len() > 1 && request.name.is_none() && result.as_ref().is_err_and(|e| e.status().is_some_and(|s| s.code == 405)) {
+        if requests.len() > 1
+            && request.name.is_none()
+            && result.as_ref().is_err_and(|e| e.status().is_some_and(|s| s.code == 405))
+        {
             continue;
         }
         let Some(table) = failed.keep_later(result) else { continue };
@@ -195,7 +200,7 @@ async fn tables(s: &Session, flags: &Flags, requests: &[Request]) -> Result<()> 
             _ => groups.push((&request.mapping, vec![table])),
         }
     }
-    let kinds: Vec<(&str, &str)> = requests.iter().map(|r| (r.mapping.group.as_str(), r.mapping.plural.as_str())).collect();
+    let kinds: Vec<(&str, &str)> = groups.iter().map(|(m, _)| (m.group.as_str(), m.plural.as_str())).collect();
     let several = kinds.iter().any(|k| *k != kinds[0]);
     let mut printed = false;
     for (mapping, tables) in groups {
@@ -273,7 +278,8 @@ async fn watch(s: &Session, flags: &Flags, request: &Request, mut printer: Optio
     let fields = ("fieldSelector", by_name.as_deref().unwrap_or(fields.1));
     let path = with_query(&collection, &[labels, fields]);
     let accept = if printer.is_some() { JSON } else { TABLE };
-    let options = Options { with_namespace: flags.select.all_namespaces && request.mapping.namespaced, ..options(flags, false) };
+    let options =
+        Options { with_namespace: flags.select.all_namespaces && request.mapping.namespaced, ..options(flags, false) };
     let mut rows = TablePrinter::new(&options, &request.mapping);
 
     if let (Some(name), false) = (&request.name, flags.ignore_not_found) {

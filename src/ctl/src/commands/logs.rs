@@ -75,10 +75,18 @@ struct Source {
 pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let (target, named) = match flags.args.as_slice() {
         [] if flags.selector.is_some() => (None, None),
-        [] => return Err(Error::other("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples")),
+        [] => {
+            return Err(Error::other(
+                "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples",
+            ));
+        }
         [pod] => (Some(pod), None),
         [pod, container] => (Some(pod), Some(container)),
-        _ => return Err(Error::other("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples")),
+        _ => {
+            return Err(Error::other(
+                "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples",
+            ));
+        }
     };
     if target.is_some() && flags.selector.is_some() {
         return Err(Error::other("only a selector (-l) or a POD name is allowed"));
@@ -93,9 +101,10 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let all = match (target, &flags.selector) {
         (Some(target), _) => {
             let (mapping, object) = pods::object(s, target).await.map_err(|e| match e.status() {
-                Some(status) if status.is_not_found() => {
-                    Error::other(format!("error from server (NotFound): {} in namespace {:?}", status.message, s.namespace))
-                }
+                Some(status) if status.is_not_found() => Error::other(format!(
+                    "error from server (NotFound): {} in namespace {:?}",
+                    status.message, s.namespace
+                )),
                 _ => e,
             })?;
             let mut all = pods::behind(s, &mapping, object).await?;
@@ -130,7 +139,11 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let mut failed = Failed::default();
     for source in &sources {
         let copied = copy(s, source).await;
-        if flags.ignore_errors { failed.keep(copied); } else { copied? }
+        if flags.ignore_errors {
+            failed.keep(copied);
+        } else {
+            copied?
+        }
     }
     Ok(())
 }
@@ -151,7 +164,8 @@ fn sources(flags: &Flags, container: Option<&String>, all: &[Value]) -> Result<V
     for pod in all {
         let (namespace, name) = (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"));
         let names: Vec<String> = if flags.all_containers {
-            let of = |p: &str| crate::objects::list(pod, p).iter().map(|c| text(c, "/name").to_owned()).collect::<Vec<_>>();
+            let of =
+                |p: &str| crate::objects::list(pod, p).iter().map(|c| text(c, "/name").to_owned()).collect::<Vec<_>>();
             [of("/spec/initContainers"), of("/spec/containers"), of("/spec/ephemeralContainers")].concat()
         } else if let Some(container) = container {
             if !pods::containers(pod).contains(&container.as_str()) {
@@ -198,7 +212,11 @@ async fn copy(s: &Session, source: &Source) -> Result<()> {
     }
     let mut line = Vec::new();
     while stream.read_until(b'\n', &mut line).await.map_err(|e| Error::Connection(e.to_string()))? > 0 {
-        stdout.write_all(source.prefix.as_bytes()).and_then(|()| stdout.write_all(&line)).and_then(|()| stdout.flush()).map_err(gone)?;
+        stdout
+            .write_all(source.prefix.as_bytes())
+            .and_then(|()| stdout.write_all(&line))
+            .and_then(|()| stdout.flush())
+            .map_err(gone)?;
         line.clear();
     }
     Ok(())

@@ -80,10 +80,19 @@ fn split(args: &[String], which: Which) -> Result<(Vec<String>, Vec<Change>)> {
         let change = match (arg.split_once('='), arg.strip_suffix('-')) {
             (Some((key, value)), _) => (key.to_owned(), Some(value.to_owned())),
             (None, Some(key)) => (key.to_owned(), None),
-            _ => return Err(Error::other(format!("unexpected argument {arg}: all objects must be given before {}", which.field()))),
+            _ => {
+                return Err(Error::other(format!(
+                    "unexpected argument {arg}: all objects must be given before {}",
+                    which.field()
+                )));
+            }
         };
         if changes.iter().any(|c| c.0 == change.0 && c.1.is_some() != change.1.is_some()) {
-            return Err(Error::other(format!("can not both modify and remove the following {}(s) in the same command: {}", which.singular(), change.0)));
+            return Err(Error::other(format!(
+                "can not both modify and remove the following {}(s) in the same command: {}",
+                which.singular(),
+                change.0
+            )));
         }
         changes.push(change);
     }
@@ -130,7 +139,14 @@ fn list(info: &Info, which: Which, several: bool) {
     }
 }
 
-async fn change(s: &Session, flags: &Flags, info: &Info, changes: &[Change], which: Which, dry_run: DryRun) -> Result<()> {
+async fn change(
+    s: &Session,
+    flags: &Flags,
+    info: &Info,
+    changes: &[Change],
+    which: Which,
+    dry_run: DryRun,
+) -> Result<()> {
     let old = &info.object["metadata"][which.field()];
     let taken: Vec<String> = changes
         .iter()

@@ -14,6 +14,7 @@ pub mod describe;
 pub mod drain;
 pub mod edit;
 pub mod exec;
+pub mod explain;
 pub mod expose;
 pub mod get;
 pub mod logs;
@@ -65,6 +66,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Run(f) => run::run(s, f).await,
         Command::Expose(f) => expose::run(s, f).await,
         Command::Wait(f) => wait::run(s, f).await,
+        Command::Explain(f) => explain::run(s, f).await,
         Command::Set(f) => set::run(s, f).await,
         Command::Cordon(f) => drain::cordon(s, f, true).await,
         Command::Uncordon(f) => drain::cordon(s, f, false).await,

@@ -44,7 +44,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let dry_run = DryRun::parse(flags.dry_run.as_deref())?;
     let text = match (&flags.patch, &flags.patch_file) {
         (Some(text), None) => text.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file).map_err(|e| Error::other(format!("unable to read patch file: {e}")))?,
+        (None, Some(file)) => {
+            std::fs::read_to_string(file).map_err(|e| Error::other(format!("unable to read patch file: {e}")))?
+        }
         _ => return Err(Error::other("must specify --patch or --patch-file containing the contents of the patch")),
     };
     let content_type = match flags.kind.to_lowercase().as_str() {
@@ -53,7 +55,8 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         "json" => JSON_PATCH,
         other => return Err(Error::other(format!("--type must be one of [json merge strategic], not {other:?}"))),
     };
-    let patch = api::decode::yaml(text.as_bytes()).map_err(|e| Error::other(format!("unable to parse {text:?}: {e}")))?.tree;
+    let patch =
+        api::decode::yaml(text.as_bytes()).map_err(|e| Error::other(format!("unable to parse {text:?}: {e}")))?.tree;
     let mut failed = Failed::default();
     let infos = match flags.local {
         true => s.local(&flags.files).await?,
@@ -78,7 +81,8 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
             s.send(Method::PATCH, &with_query(&path, &query), content_type, Some(&patch)).await
         };
         let Some(object) = failed.keep_later(result) else { continue };
-        let same = object["metadata"]["resourceVersion"] == info.object["metadata"]["resourceVersion"] && object == info.object;
+        let same = object["metadata"]["resourceVersion"] == info.object["metadata"]["resourceVersion"]
+            && object == info.object;
         done(flags.output.output.as_deref(), &object, if same { "patched (no change)" } else { "patched" }, dry_run)?;
     }
     failed.end()

@@ -44,7 +44,8 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     }
     let (namespace, name) = (text(&pod, "/metadata/namespace"), text(&pod, "/metadata/name"));
     let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/portforward");
-    let accept = listeners.iter().map(|(listener, remote)| Box::pin(serve(s, listener, format!("{path}?ports={remote}"))));
+    let accept =
+        listeners.iter().map(|(listener, remote)| Box::pin(serve(s, listener, format!("{path}?ports={remote}"))));
     futures::future::select_all(accept).await.0
 }
 
@@ -85,9 +86,14 @@ fn named(service: &Value, name: &str) -> Option<u16> {
 
 fn service_port(port: &str, service: &Value, pod: &Value) -> Result<Option<u16>> {
     let wanted = port.parse::<u16>().ok();
-    let found = list(service, "/spec/ports").iter().find(|p| text(p, "/name") == port || (wanted.is_some() && number(&p["port"]) == wanted));
+    let found = list(service, "/spec/ports")
+        .iter()
+        .find(|p| text(p, "/name") == port || (wanted.is_some() && number(&p["port"]) == wanted));
     let Some(found) = found else {
-        return Err(Error::other(format!("Service {} does not have a service port {port}", text(service, "/metadata/name"))));
+        return Err(Error::other(format!(
+            "Service {} does not have a service port {port}",
+            text(service, "/metadata/name")
+        )));
     };
     if text(service, "/spec/clusterIP") == "None" {
         return Ok(wanted.or(number(&found["port"])));
@@ -117,7 +123,10 @@ async fn listen(addresses: &[String], local: u16, remote: u16) -> Result<Vec<(Tc
         }
     }
     if listeners.is_empty() {
-        return Err(Error::other(format!("unable to listen on any of the requested ports: [{{{local} {remote}}}]\n{}", failures.join("\n"))));
+        return Err(Error::other(format!(
+            "unable to listen on any of the requested ports: [{{{local} {remote}}}]\n{}",
+            failures.join("\n")
+        )));
     }
     Ok(listeners)
 }
@@ -150,12 +159,20 @@ mod tests {
     #[test]
     fn ports() {
         let pod = json!({"spec": {"containers": [{"ports": [{"name": "web", "containerPort": 8000}]}]}});
-        let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80, "targetPort": "web"}]}});
-        let cases = [("80", None, (80, 80)), ("8080:80", None, (8080, 80)), (":80", None, (0, 80)), ("web", None, (8000, 8000)), ("8080:web", None, (8080, 8000))];
+        let service =
+            json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80, "targetPort": "web"}]}});
+        let cases = [
+            ("80", None, (80, 80)),
+            ("8080:80", None, (8080, 80)),
+            (":80", None, (0, 80)),
+            ("web", None, (8000, 8000)),
+            ("8080:web", None, (8080, 8000)),
+        ];
         for (spec, service, want) in cases {
             assert_eq!(resolve(spec, &pod, service).unwrap(), want, "{spec}");
         }
-        for (spec, want) in [("80", (80, 8000)), ("8080:80", (8080, 8000)), ("http", (80, 8000)), (":http", (0, 8000))] {
+        for (spec, want) in [("80", (80, 8000)), ("8080:80", (8080, 8000)), ("http", (80, 8000)), (":http", (0, 8000))]
+        {
             assert_eq!(resolve(spec, &pod, Some(&service)).unwrap(), want, "{spec}");
         }
         assert!(resolve("81", &pod, Some(&service)).is_err());

@@ -129,7 +129,8 @@ impl Flags {
             "status": {},
         });
         if let Some(overrides) = &self.overrides {
-            let patch: Value = serde_json::from_str(overrides).map_err(|e| Error::other(format!("--overrides: {e}")))?;
+            let patch: Value =
+                serde_json::from_str(overrides).map_err(|e| Error::other(format!("--overrides: {e}")))?;
             api::patch::merge(&mut pod, &patch)?;
         }
         Ok(pod)
@@ -153,7 +154,9 @@ pub async fn run(s: &Session, mut flags: Flags) -> Result<()> {
         return Err(Error::other("--rm should only be used for attached containers"));
     }
     if attach && dry_run != DryRun::None {
-        return Err(Error::other("--dry-run=[server|client] can't be used with attached containers options (--attach, --stdin, or --tty)"));
+        return Err(Error::other(
+            "--dry-run=[server|client] can't be used with attached containers options (--attach, --stdin, or --tty)",
+        ));
     }
     if flags.tty && !flags.stdin {
         return Err(Error::other("stdin is required for containers with -t/--tty"));
@@ -214,13 +217,18 @@ async fn attached(s: &Session, flags: &Flags, info: &Info) -> Result<()> {
             return Err(error);
         }
         // it may have ended just before: its log says what it did
-        eprintln!("warning: couldn't attach to pod/{}, falling back to streaming logs: {}", info.name, error.to_string().trim_start_matches("error: "));
+        eprintln!(
+            "warning: couldn't attach to pod/{}, falling back to streaming logs: {}",
+            info.name,
+            error.to_string().trim_start_matches("error: ")
+        );
         print!("{}", s.text(&logs).await?);
     }
     if text(&pod, "/spec/restartPolicy") == "Always" {
         if !flags.rm && flags.tty && !flags.quiet {
             eprintln!(
-                "Session ended, resume using 'kubectl attach {} -c {container} -i -t' command when the pod is running", info.name
+                "Session ended, resume using 'kubectl attach {} -c {container} -i -t' command when the pod is running",
+                info.name
             );
         }
         return Ok(());
@@ -228,7 +236,8 @@ async fn attached(s: &Session, flags: &Flags, info: &Info) -> Result<()> {
     let ended = s
         .until(&info.mapping, &info.namespace, &info.name, None, |pod| {
             let Some(pod) = pod else { return Ok(Some((0, String::new()))) };
-            let state = list(pod, "/status/containerStatuses").iter().find_map(|c| c["state"].get("terminated").cloned());
+            let state =
+                list(pod, "/status/containerStatuses").iter().find_map(|c| c["state"].get("terminated").cloned());
             let done = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
             Ok(done.then(|| {
                 let state = state.unwrap_or_default();

@@ -56,7 +56,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let mut failed = missing.aloud();
     for info in infos {
         if !info.mapping.subresources.iter().any(|s| s == "scale") {
-            failed.keep_later(Err::<(), _>(Error::Plain("Error from server (NotFound): the server could not find the requested resource".into())));
+            failed.keep_later(Err::<(), _>(Error::Plain(
+                "Error from server (NotFound): the server could not find the requested resource".into(),
+            )));
             continue;
         }
         let path = format!("{}/scale", info.path());
@@ -65,12 +67,16 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
                 let now = s.get(&path).await?;
                 let count = now["spec"]["replicas"].as_i64().unwrap_or(0);
                 if flags.current_replicas >= 0 && count != flags.current_replicas {
-                    return Err(Error::other(format!("Expected replicas to be {}, was {count}", flags.current_replicas)));
+                    return Err(Error::other(format!(
+                        "Expected replicas to be {}, was {count}",
+                        flags.current_replicas
+                    )));
                 }
                 let version = now["metadata"]["resourceVersion"].as_str().unwrap_or_default();
                 if flags.resource_version.as_deref().is_some_and(|v| v != version) {
                     return Err(Error::other(format!(
-                        "Expected resource version to be {}, was {version}", flags.resource_version.as_deref().unwrap_or_default()
+                        "Expected resource version to be {}, was {version}",
+                        flags.resource_version.as_deref().unwrap_or_default()
                     )));
                 }
             }
@@ -88,15 +94,21 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
             let reached = s.until(&info.mapping, &info.namespace, &info.name, wait, |o| {
                 let status = |o: &api::Value, p| o.pointer(p).and_then(api::Value::as_i64).unwrap_or(0);
                 Ok(o.filter(|o| {
-                    status(o, "/status/replicas") == replicas && status(o, "/status/observedGeneration") >= status(o, "/metadata/generation")
-                }).map(|_| ()))
+                    status(o, "/status/replicas") == replicas
+                        && status(o, "/status/observedGeneration") >= status(o, "/metadata/generation")
+                })
+                .map(|_| ()))
             });
             if failed.keep_later(reached.await).is_some_and(|r| r.is_none()) {
                 failed.keep_later(Err::<(), _>(Error::other("timed out waiting for the condition")));
                 continue;
             }
         }
-        let object = if flags.output.output.is_some() && dry_run == DryRun::None { info.live(s).await? } else { info.object.clone() };
+        let object = if flags.output.output.is_some() && dry_run == DryRun::None {
+            info.live(s).await?
+        } else {
+            info.object.clone()
+        };
         done(flags.output.output.as_deref(), &object, "scaled", dry_run)?;
     }
     failed.end()

@@ -131,7 +131,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         }
         What::Resources { on, limits, requests, containers } => {
             if limits.is_none() && requests.is_none() {
-                return Err(Error::other("you must specify an update to requests or limits (in the form of --requests/--limits)"));
+                return Err(Error::other(
+                    "you must specify an update to requests or limits (in the form of --requests/--limits)",
+                ));
             }
             let objects = on.args.clone();
             each(s, &on, &objects, "resource requirements updated", |spec| {
@@ -140,7 +142,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
             .await
         }
         What::Serviceaccount { on } => {
-            let Some((account, objects)) = on.args.split_last() else { return Err(Error::other("serviceaccount is required")) };
+            let Some((account, objects)) = on.args.split_last() else {
+                return Err(Error::other("serviceaccount is required"));
+            };
             let objects = objects.to_vec();
             each(s, &on, &objects, "serviceaccount updated", |spec| {
                 spec["serviceAccountName"] = account.as_str().into();
@@ -157,7 +161,13 @@ fn split(args: &[String]) -> (Vec<String>, Vec<String>) {
     args.iter().cloned().partition(|a| !a.contains('=') && !a.ends_with('-'))
 }
 
-async fn each(s: &Session, on: &On, objects: &[String], what: &str, change: impl Fn(&mut Value) -> Result<()>) -> Result<()> {
+async fn each(
+    s: &Session,
+    on: &On,
+    objects: &[String],
+    what: &str,
+    change: impl Fn(&mut Value) -> Result<()>,
+) -> Result<()> {
     let dry_run = DryRun::parse(on.dry_run.as_deref())?;
     let mut failed = Failed::default();
     let infos = match on.local {
@@ -177,7 +187,9 @@ async fn each(s: &Session, on: &On, objects: &[String], what: &str, change: impl
                 None => (MERGE, merge::json(&info.object, &object, &info.object)),
             };
             if !(on.local || dry_run.client()) {
-                object = info.patch(s, content_type, &patch, &[("fieldManager", "kubectl-set"), ("dryRun", dry_run.query())]).await?;
+                object = info
+                    .patch(s, content_type, &patch, &[("fieldManager", "kubectl-set"), ("dryRun", dry_run.query())])
+                    .await?;
             }
             done(on.output.output.as_deref(), &object, what, dry_run)
         };
@@ -259,16 +271,24 @@ async fn show_env(s: &Session, on: &On, pattern: &str) -> Result<()> {
     for mut info in s.infos(&on.args, &on.files, &on.select, &mut failed).await? {
         let mut object = info.object.take();
         for c in containers(pod_spec(&info, &mut object)?).filter(|c| fits(pattern, text(c, "/name"))) {
-            println!("# {} {}, container {}", info.mapping.plural, info.name, text(c, "/name"));
+            println!("# {} {}, container {}", info.mapping.kind, info.name, text(c, "/name"));
             for e in list(c, "/env") {
                 let name = text(e, "/name");
                 match e.get("valueFrom") {
                     None => println!("{name}={}", text(e, "/value")),
                     Some(from) if from.get("configMapKeyRef").is_some() => {
-                        println!("# {name} from configmap {}, key {}", text(from, "/configMapKeyRef/name"), text(from, "/configMapKeyRef/key"));
+                        println!(
+                            "# {name} from configmap {}, key {}",
+                            text(from, "/configMapKeyRef/name"),
+                            text(from, "/configMapKeyRef/key")
+                        );
                     }
                     Some(from) if from.get("secretKeyRef").is_some() => {
-                        println!("# {name} from secret {}, key {}", text(from, "/secretKeyRef/name"), text(from, "/secretKeyRef/key"));
+                        println!(
+                            "# {name} from secret {}, key {}",
+                            text(from, "/secretKeyRef/name"),
+                            text(from, "/secretKeyRef/key")
+                        );
                     }
                     Some(from) => println!("# {name} from field path {}", text(from, "/fieldRef/fieldPath")),
                 }
@@ -281,7 +301,9 @@ async fn show_env(s: &Session, on: &On, pattern: &str) -> Result<()> {
 fn resources(spec: &mut Value, limits: Option<&str>, requests: Option<&str>, pattern: &str) -> Result<()> {
     let amounts = |text: &str| -> Result<Map<String, Value>> {
         let pair = |p: &str| {
-            let (k, v) = p.split_once('=').ok_or_else(|| Error::other(format!("invalid argument syntax {p}, expected <resource>=<value>")))?;
+            let (k, v) = p
+                .split_once('=')
+                .ok_or_else(|| Error::other(format!("invalid argument syntax {p}, expected <resource>=<value>")))?;
             Ok((k.to_owned(), v.into()))
         };
         text.split(',').map(pair).collect()

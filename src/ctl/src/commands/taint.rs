@@ -89,7 +89,8 @@ fn parse(specs: &[String]) -> Result<(Vec<Taint>, Vec<Taint>)> {
     let both = add.iter().find(|a| remove.iter().any(|r| r.is(&a.tree())));
     if let Some(both) = both {
         return Err(Error::other(format!(
-            "can not both modify and remove the following taint(s) in the same command: {}", both.name()
+            "can not both modify and remove the following taint(s) in the same command: {}",
+            both.name()
         )));
     }
     Ok((add, remove))
@@ -140,13 +141,18 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let mut failed = Failed::default();
     for info in s.infos(objects, &Files::default(), &select, &mut failed).await? {
         if info.mapping.kind != "Node" {
-            return Err(Error::other(format!("invalid resource type {}, only node types are supported", info.mapping.plural)));
+            return Err(Error::other(format!(
+                "invalid resource type {}, only node types are supported",
+                info.mapping.plural
+            )));
         }
         let old = list(&info.object, "/spec/taints");
         let taken: Vec<&str> = add.iter().filter(|a| old.iter().any(|o| a.is(o))).map(|a| a.key.as_str()).collect();
         if !flags.overwrite && !taken.is_empty() {
             failed.keep_later(Err::<(), _>(Error::other(format!(
-                "node {} already has {} taint(s) with same effect(s) and --overwrite is false", info.name, taken.join(",")
+                "node {} already has {} taint(s) with same effect(s) and --overwrite is false",
+                info.name,
+                taken.join(",")
             ))));
             continue;
         }
@@ -154,7 +160,9 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         let patch = json!({"spec": {"taints": if new.is_empty() { Value::Null } else { new.into() }}});
         let result = match dry_run.client() {
             true => Ok(info.object.clone()),
-            false => info.patch(s, MERGE, &patch, &[("fieldManager", "kubectl-taint"), ("dryRun", dry_run.query())]).await,
+            false => {
+                info.patch(s, MERGE, &patch, &[("fieldManager", "kubectl-taint"), ("dryRun", dry_run.query())]).await
+            }
         };
         if let Some(object) = failed.keep_later(result) {
             done(flags.output.output.as_deref(), &object, what, dry_run)?;
@@ -173,9 +181,17 @@ mod tests {
 
     #[test]
     fn forms() {
-        let taint = |key: &str, value: &str, effect: &str| Taint { key: key.into(), value: value.into(), effect: effect.into() };
-        let (add, remove) = specs("a=b:NoSchedule c:NoExecute d=:PreferNoSchedule e- f:NoSchedule- g=:NoSchedule-").unwrap();
-        assert_eq!(add, [taint("a", "b", "NoSchedule"), taint("c", "", "NoExecute"), taint("d", "", "PreferNoSchedule")]);
+        let taint = |key: &str, value: &str, effect: &str| Taint {
+            key: key.into(),
+            value: value.into(),
+            effect: effect.into(),
+        };
+        let (add, remove) =
+            specs("a=b:NoSchedule c:NoExecute d=:PreferNoSchedule e- f:NoSchedule- g=:NoSchedule-").unwrap();
+        assert_eq!(
+            add,
+            [taint("a", "b", "NoSchedule"), taint("c", "", "NoExecute"), taint("d", "", "PreferNoSchedule")]
+        );
         assert_eq!(remove, [taint("e", "", ""), taint("f", "", "NoSchedule"), taint("g", "", "NoSchedule")]);
         for bad in ["a=b", "a:Nope", "a=b:NoSchedule a:NoSchedule-", "a:b:c"] {
             assert!(specs(bad).is_err(), "{bad}");

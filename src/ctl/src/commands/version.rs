@@ -94,7 +94,9 @@ pub struct ResourcesFlags {
 pub async fn resources(s: &Session, flags: ResourcesFlags) -> Result<()> {
     let all = &s.mappings().await?.all;
     // of each group only its preferred version
-    let preferred = |m: &Mapping| all.iter().find(|o| o.group == m.group && o.plural == m.plural).is_some_and(|o| o.version == m.version);
+    let preferred = |m: &Mapping| {
+        all.iter().find(|o| o.group == m.group && o.plural == m.plural).is_some_and(|o| o.version == m.version)
+    };
     let mut rows: Vec<&Mapping> = all
         .iter()
         .filter(|m| preferred(m) && !m.verbs.is_empty())
@@ -160,7 +162,8 @@ pub async fn cluster_info(s: &Session) -> Result<()> {
         let name = labels["kubernetes.io/name"].as_str().unwrap_or(text(service, "/metadata/name"));
         let port = list(service, "/spec/ports").first().map(|p| text(p, "/name")).filter(|p| !p.is_empty());
         let port = port.map(|p| format!(":{p}")).unwrap_or_default();
-        let url = format!("{server}/api/v1/namespaces/kube-system/services/{}{port}/proxy", text(service, "/metadata/name"));
+        let url =
+            format!("{server}/api/v1/namespaces/kube-system/services/{}{port}/proxy", text(service, "/metadata/name"));
         println!("{} is running at {}", green(name), yellow(&url));
     }
     println!("\nTo further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.");

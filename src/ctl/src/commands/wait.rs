@@ -74,7 +74,8 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     if matches!(wanted, For::Create) {
         return created(s, &flags, timeout).await;
     }
-    let named = flags.args.len() > 1 || flags.args.first().is_some_and(|a| a.contains('/')) || !flags.files.filename.is_empty();
+    let named =
+        flags.args.len() > 1 || flags.args.first().is_some_and(|a| a.contains('/')) || !flags.files.filename.is_empty();
     if !named && !flags.all && flags.select.selector.is_none() && flags.select.field_selector.is_none() {
         return Err(Error::other("resource(s) were provided, but no name was specified"));
     }
@@ -90,7 +91,15 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let deadline = tokio::time::Instant::now() + timeout;
     for info in infos {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_millis(1));
-        let waited = one(s, &flags, &wanted, &info, if timeout.is_zero() { Duration::from_secs(5) } else { left }, timeout.is_zero()).await;
+        let waited = one(
+            s,
+            &flags,
+            &wanted,
+            &info,
+            if timeout.is_zero() { Duration::from_secs(5) } else { left },
+            timeout.is_zero(),
+        )
+        .await;
         failed.keep_later(waited);
     }
     failed.end()
@@ -103,7 +112,13 @@ async fn one(s: &Session, flags: &Flags, wanted: &For, info: &Info, left: Durati
             (For::Delete, None) => return Ok(Some(None)),
             (For::Delete, Some(o)) if text(o, "/metadata/uid") != uid => return Ok(Some(None)),
             (For::Delete, Some(_)) | (For::Create, _) => false,
-            (_, None) => return Err(Error::Plain(format!("Error from server (NotFound): {} {:?} not found", info.mapping.resource(), info.name))),
+            (_, None) => {
+                return Err(Error::Plain(format!(
+                    "Error from server (NotFound): {} {:?} not found",
+                    info.mapping.resource(),
+                    info.name
+                )));
+            }
             (For::Condition(name, value), Some(o)) => condition(o, name, value),
             (For::Path(template, value), Some(o)) => {
                 let found = template.find(o).unwrap_or_default();
@@ -136,7 +151,11 @@ fn condition(o: &Value, name: &str, value: &str) -> bool {
     let generation = o["metadata"]["generation"].as_i64().unwrap_or(0);
     let old = |v: &Value| v["observedGeneration"].as_i64().is_some_and(|g| g < generation);
     let found = list(o, "/status/conditions").iter().find(|c| text(c, "/type").to_lowercase() == name);
-    found.is_some_and(|c| text(c, "/status").to_lowercase() == value && !old(c) && !(c.get("observedGeneration").is_none() && old(&o["status"])))
+    found.is_some_and(|c| {
+        text(c, "/status").to_lowercase() == value
+            && !old(c)
+            && !(c.get("observedGeneration").is_none() && old(&o["status"]))
+    })
 }
 
 /// Waits for objects by name that may not be there yet.
@@ -145,7 +164,9 @@ async fn created(s: &Session, flags: &Flags, timeout: Duration) -> Result<()> {
         let namespace = s.namespace_of(&target.mapping, false).to_owned();
         let name = target.name.unwrap_or_default();
         let found = s.until(&target.mapping, &namespace, &name, Some(timeout), |o| Ok(o.cloned())).await?;
-        let mut object = found.ok_or_else(|| Error::other(format!("timed out waiting for the condition on {}/{name}", target.mapping.plural)))?;
+        let mut object = found.ok_or_else(|| {
+            Error::other(format!("timed out waiting for the condition on {}/{name}", target.mapping.plural))
+        })?;
         object["apiVersion"] = target.mapping.api_version().into();
         object["kind"] = target.mapping.kind.as_str().into();
         done(flags.output.output.as_deref(), &object, "condition met", DryRun::None)?;

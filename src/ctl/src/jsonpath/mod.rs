@@ -59,7 +59,9 @@ impl Template {
     pub fn relaxed(text: &str) -> Result<Template, String> {
         let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
         if inner.contains(['{', '}']) {
-            return Err(format!("unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"));
+            return Err(format!(
+                "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"
+            ));
         }
         let dot = if inner.starts_with(['.', '[', '$', '@']) { "" } else { "." };
         Template::parse(&format!("{{{dot}{inner}}}"))
@@ -157,7 +159,10 @@ mod tests {
 
     #[test]
     fn errors() {
-        assert_eq!(Template::parse("{.words[9]}").unwrap().render(&store()).unwrap_err(), "array index out of bounds: index 9, length 4");
+        assert_eq!(
+            Template::parse("{.words[9]}").unwrap().render(&store()).unwrap_err(),
+            "array index out of bounds: index 9, length 4"
+        );
         for bad in ["{.a", "{range .items[*]}x", "{end}", "{.a[0}", "{.a[?(@.x==]}", "{\"x}"] {
             assert!(Template::parse(bad).is_err(), "{bad}");
         }

@@ -18,8 +18,16 @@ pub fn schema_of(group: &str, version: &str, kind: &str) -> Option<&'static Type
     schema::find_kind(group, version, kind).or_else(|| {
         let successors: &[(&str, &str)] = match group {
             "extensions" => &[("apps", "v1"), ("networking.k8s.io", "v1")],
-            "apps" | "batch" | "policy" | "autoscaling" | "networking.k8s.io" | "rbac.authorization.k8s.io" | "storage.k8s.io"
-            | "scheduling.k8s.io" | "coordination.k8s.io" | "discovery.k8s.io" => return schema::find_kind(group, "v1", kind),
+            "apps"
+            | "batch"
+            | "policy"
+            | "autoscaling"
+            | "networking.k8s.io"
+            | "rbac.authorization.k8s.io"
+            | "storage.k8s.io"
+            | "scheduling.k8s.io"
+            | "coordination.k8s.io"
+            | "discovery.k8s.io" => return schema::find_kind(group, "v1", kind),
             _ => &[],
         };
         successors.iter().find_map(|(g, v)| schema::find_kind(g, v, kind))

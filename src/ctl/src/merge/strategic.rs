@@ -130,7 +130,9 @@ fn combine(patch: &mut Object, more: Object, schema: Option<&'static Type>) {
                 let replaced = a.first().is_some_and(|v| v["$patch"] == "replace");
                 let merge_key = field.map_or("", |f| f.merge_key);
                 for element in b.into_iter().filter(|_| !replaced) {
-                    let same = a.iter_mut().find(|v| element.get("$patch").is_none() && v.get(merge_key) == element.get(merge_key));
+                    let same = a
+                        .iter_mut()
+                        .find(|v| element.get("$patch").is_none() && v.get(merge_key) == element.get(merge_key));
                     match (same, element) {
                         (Some(Value::Object(x)), Value::Object(y)) => combine(x, y, inner(field)),
                         (_, element) => a.push(element),
@@ -157,7 +159,10 @@ mod tests {
     #[test]
     fn three_ways_meet() {
         let schema = find_kind("apps", "v1", "Deployment").unwrap();
-        let old = deploy(json!([{"name": "a", "image": "a:1", "tty": true}, {"name": "b", "image": "b:1"}]), json!({"replicas": 2}));
+        let old = deploy(
+            json!([{"name": "a", "image": "a:1", "tty": true}, {"name": "b", "image": "b:1"}]),
+            json!({"replicas": 2}),
+        );
         let new = deploy(json!([{"name": "a", "image": "a:2"}, {"name": "c", "image": "c:1"}]), json!({}));
         let live = deploy(
             json!([{"name": "a", "image": "a:1", "tty": true, "imagePullPolicy": "Always"}, {"name": "b", "image": "b:1"}, {"name": "injected", "image": "i"}]),
@@ -178,8 +183,12 @@ mod tests {
         assert_eq!(patch, want);
         let mut result = live.clone();
         api::patch::strategic(&mut result, &patch, schema).unwrap();
-        let names: Vec<&str> =
-            result["spec"]["template"]["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> = result["spec"]["template"]["spec"]["containers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["name"].as_str().unwrap())
+            .collect();
         assert!(names.contains(&"a") && names.contains(&"c") && names.contains(&"injected") && !names.contains(&"b"));
         assert_eq!((&result["spec"]["replicas"], &result["spec"]["paused"]), (&Value::Null, &json!(true)));
         assert_eq!(three_way(&new, &new, &result, schema), json!({}));
@@ -203,8 +212,10 @@ mod tests {
     #[test]
     fn ports_with_one_number_twice() {
         let schema = find_kind("", "v1", "Service").unwrap();
-        let dns = |target: i32| json!({"spec": {"ports": [
-            {"port": 53, "protocol": "TCP", "name": "t", "targetPort": target}, {"port": 53, "protocol": "UDP", "name": "u"}]}});
+        let dns = |target: i32| {
+            json!({"spec": {"ports": [
+            {"port": 53, "protocol": "TCP", "name": "t", "targetPort": target}, {"port": 53, "protocol": "UDP", "name": "u"}]}})
+        };
         let patch = three_way(&dns(1), &dns(2), &dns(1), schema);
         let mut result = dns(1);
         api::patch::strategic(&mut result, &patch, schema).unwrap();

@@ -30,10 +30,15 @@ impl Columns {
     /// Two lines: headers and paths, apart by spaces.
     pub fn parse_file(text: &str, no_headers: bool) -> Result<Columns> {
         let mut lines = text.lines();
-        let words = |l: Option<&'_ str>| l.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let words =
+            |l: Option<&'_ str>| l.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let (headers, paths) = (words(lines.next()), words(lines.next()));
         if headers.len() != paths.len() {
-            return Err(Error::other(format!("number of headers ({}) and field specifications ({}) don't match", headers.len(), paths.len())));
+            return Err(Error::other(format!(
+                "number of headers ({}) and field specifications ({}) don't match",
+                headers.len(),
+                paths.len()
+            )));
         }
         Columns::of(headers.iter().zip(&paths).map(|(h, p)| (h.as_str(), p.as_str())).collect(), no_headers)
     }
@@ -58,7 +63,9 @@ impl Columns {
             rows.push(self.headers.clone());
         }
         for item in items {
-            rows.push(self.paths.iter().map(|p| Ok(cell(&p.find(item).map_err(Error::other)?))).collect::<Result<_>>()?);
+            rows.push(
+                self.paths.iter().map(|p| Ok(cell(&p.find(item).map_err(Error::other)?))).collect::<Result<_>>()?,
+            );
         }
         Ok(self.rows.add(&rows))
     }
@@ -76,7 +83,9 @@ fn go(v: &Value) -> String {
     match v {
         Value::Null => "<none>".into(),
         Value::Array(a) => format!("[{}]", a.iter().map(go).collect::<Vec<_>>().join(" ")),
-        Value::Object(o) => format!("map[{}]", o.iter().map(|(k, v)| format!("{k}:{}", go(v))).collect::<Vec<_>>().join(" ")),
+        Value::Object(o) => {
+            format!("map[{}]", o.iter().map(|(k, v)| format!("{k}:{}", go(v))).collect::<Vec<_>>().join(" "))
+        }
         other => jsonpath::text(other),
     }
 }
@@ -92,8 +101,12 @@ mod tests {
             {"metadata": {"name": "a"}, "spec": {"containers": [{"image": "x"}, {"image": "y"}]}},
             {"metadata": {"name": "bbbbbb", "labels": {"k": "v"}}}
         ]});
-        let mut c = Columns::parse("NAME:.metadata.name,IMAGES:spec.containers[*].image,L:.metadata.labels", false).unwrap();
-        assert_eq!(c.print(&pods).unwrap(), "NAME     IMAGES   L\na        x,y      <none>\nbbbbbb   <none>   map[k:v]\n");
+        let mut c =
+            Columns::parse("NAME:.metadata.name,IMAGES:spec.containers[*].image,L:.metadata.labels", false).unwrap();
+        assert_eq!(
+            c.print(&pods).unwrap(),
+            "NAME     IMAGES   L\na        x,y      <none>\nbbbbbb   <none>   map[k:v]\n"
+        );
         assert!(Columns::parse("NAME", false).is_err());
     }
 }

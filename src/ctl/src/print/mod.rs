@@ -40,7 +40,9 @@ impl Printer {
             let parsed = Template::parse(&t).map_err(|e| Error::other(format!("error parsing jsonpath {t}, {e}")))?;
             Ok(Some(Printer::JsonPath(t, parsed)))
         };
-        let need = || template.map(str::to_owned).ok_or_else(|| Error::other("template format specified but no template given"));
+        let need = || {
+            template.map(str::to_owned).ok_or_else(|| Error::other("template format specified but no template given"))
+        };
         match format {
             "" | "wide" => Ok(None),
             "json" => Ok(Some(Printer::Json)),
@@ -178,8 +180,10 @@ mod tests {
 
     #[test]
     fn names_and_json() {
-        let deploy = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "managedFields": []}});
-        let pods = json!({"kind": "List", "items": [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}, deploy]});
+        let deploy =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "managedFields": []}});
+        let pods =
+            json!({"kind": "List", "items": [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}, deploy]});
         assert_eq!(names(&pods), "pod/p\ndeployment.apps/x\n");
         assert_eq!(json(&json!({"a": "<b>"})), "{\n    \"a\": \"\\u003cb\\u003e\"\n}\n");
         let mut hidden = pods.clone();

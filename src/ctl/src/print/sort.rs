@@ -17,7 +17,10 @@ pub fn sort_by(items: &mut [Value], path: &str, object: impl Fn(&Value) -> &Valu
         keyed.push((key, item.take()));
     }
     if !keyed.is_empty() && keyed.iter().all(|(k, _)| k.is_none()) {
-        return Err(Error::other(format!("couldn't find any field with path {:?} in the list of objects", braced(path))));
+        return Err(Error::other(format!(
+            "couldn't find any field with path {:?} in the list of objects",
+            braced(path)
+        )));
     }
     keyed.sort_by(|a, b| match (&a.0, &b.0) {
         (None, None) => Ordering::Equal,
@@ -37,9 +40,7 @@ fn braced(path: &str) -> String {
 
 fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal)
-        }
+        (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
         (Value::String(a), Value::String(b)) => match (Quantity::parse(a), Quantity::parse(b)) {
             (Ok(a), Ok(b)) => a.nanos().cmp(&b.nanos()),
             _ => natural(a, b),

@@ -207,7 +207,11 @@ impl Form {
         for (i, &c) in chars.iter().enumerate() {
             let followed = blank(chars.get(i + 1));
             indicators |= match c {
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' if i == 0 => true,
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+                    if i == 0 =>
+                {
+                    true
+                }
                 '?' | '-' if i == 0 => followed,
                 ':' => followed,
                 '#' => blank(chars.get(i - 1)),
@@ -236,8 +240,9 @@ fn printable(c: char) -> bool {
 /// Whether a plain text would be read as something that is no string.
 fn resolves(s: &str) -> bool {
     const WORDS: [&str; 33] = [
-        "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n", "N", "no",
-        "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf", "<<",
+        "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n",
+        "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf",
+        "<<",
     ];
     if WORDS.contains(&s) || matches!(s, ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF") {
         return true;
@@ -252,9 +257,15 @@ fn resolves(s: &str) -> bool {
 fn integer(s: &str) -> bool {
     let digits = s.strip_prefix(['+', '-']).unwrap_or(s);
     let radix = |prefixes: [&str; 2], radix: u32| {
-        prefixes.iter().find_map(|p| digits.strip_prefix(p)).is_some_and(|d| !d.is_empty() && d.chars().all(|c| c.is_digit(radix)))
+        prefixes
+            .iter()
+            .find_map(|p| digits.strip_prefix(p))
+            .is_some_and(|d| !d.is_empty() && d.chars().all(|c| c.is_digit(radix)))
     };
-    (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())) || radix(["0x", "0X"], 16) || radix(["0o", "0O"], 8) || radix(["0b", "0B"], 2)
+    (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        || radix(["0x", "0X"], 16)
+        || radix(["0o", "0O"], 8)
+        || radix(["0b", "0B"], 2)
 }
 
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
@@ -263,21 +274,31 @@ fn float(s: &str) -> bool {
     let (mantissa, exponent) = s.split_once(['e', 'E']).map_or((s, None), |(m, e)| (m, Some(e)));
     let digits = |d: &str| d.bytes().all(|b| b.is_ascii_digit());
     let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
-    let number = digits(whole) && fraction.is_none_or(digits) && (!whole.is_empty() || fraction.is_some_and(|f| !f.is_empty()));
-    number && exponent.is_none_or(|e| {
-        let e = e.strip_prefix(['+', '-']).unwrap_or(e);
-        !e.is_empty() && digits(e)
-    })
+    let number =
+        digits(whole) && fraction.is_none_or(digits) && (!whole.is_empty() || fraction.is_some_and(|f| !f.is_empty()));
+    number
+        && exponent.is_none_or(|e| {
+            let e = e.strip_prefix(['+', '-']).unwrap_or(e);
+            !e.is_empty() && digits(e)
+        })
 }
 
 /// `2006-1-2`, with a time behind or not.
 fn timestamp(s: &str) -> bool {
     let (date, time) = s.split_once(['T', 't', ' ']).map_or((s, None), |(d, t)| (d, Some(t)));
     let mut parts = date.split('-');
-    let part = |p: Option<&str>, max: usize| p.is_some_and(|p| (1..=max).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()));
-    let day = date.len() > 4 && date.as_bytes()[4] == b'-' && part(parts.next(), 4) && part(parts.next(), 2) && part(parts.next(), 2);
+    let part = |p: Option<&str>, max: usize| {
+        p.is_some_and(|p| (1..=max).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let day = date.len() > 4
+        && date.as_bytes()[4] == b'-'
+        && part(parts.next(), 4)
+        && part(parts.next(), 2)
+        && part(parts.next(), 2);
     day && parts.next().is_none()
-        && time.is_none_or(|t| t.bytes().filter(|b| *b == b':').count() >= 2 && t.starts_with(|c: char| c.is_ascii_digit()))
+        && time.is_none_or(|t| {
+            t.bytes().filter(|b| *b == b':').count() >= 2 && t.starts_with(|c: char| c.is_ascii_digit())
+        })
 }
 
 /// `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`
@@ -285,7 +306,9 @@ fn base60(s: &str) -> bool {
     let s = s.strip_prefix(['+', '-']).unwrap_or(s);
     let s = s.split_once('.').map_or(s, |(whole, _)| whole);
     let mut parts = s.split(':');
-    let head = parts.next().is_some_and(|h| h.starts_with(|c: char| c.is_ascii_digit()) && h.bytes().all(|b| b.is_ascii_digit() || b == b'_'));
+    let head = parts.next().is_some_and(|h| {
+        h.starts_with(|c: char| c.is_ascii_digit()) && h.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+    });
     let rest: Vec<&str> = parts.collect();
     head && !rest.is_empty() && rest.iter().all(|p| (1..=2).contains(&p.len()) && p.parse::<u8>().is_ok_and(|n| n < 60))
 }

@@ -63,7 +63,9 @@ pub async fn run(
     let mut stdin = stdin;
     let mut buffer = vec![0; 16 << 10];
     let mut sizes = terminal::Sizes::new(remote.tty);
-    let broken = |e: tokio_tungstenite::tungstenite::Error| Error::Connection(format!("error: error reading from error stream: {e}"));
+    let broken = |e: tokio_tungstenite::tungstenite::Error| {
+        Error::Connection(format!("error: error reading from error stream: {e}"))
+    };
     loop {
         tokio::select! {
             message = source.next() => match message {
@@ -190,6 +192,9 @@ mod tests {
         assert!(ended(br#"{"status":"Success"}"#).is_ok());
         let failed = br#"{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"42"}]}}"#;
         assert!(matches!(ended(failed), Err(Error::Exit(42))));
-        assert_eq!(ended(br#"{"status":"Failure","message":"no such container"}"#).unwrap_err().to_string(), "error: no such container");
+        assert_eq!(
+            ended(br#"{"status":"Failure","message":"no such container"}"#).unwrap_err().to_string(),
+            "error: no such container"
+        );
     }
 }

@@ -48,7 +48,9 @@ impl Sources {
         }
         let mut data = BTreeMap::new();
         let mut put = |key: String, value: Vec<u8>| match data.insert(key.clone(), value) {
-            Some(_) => Err(Error::other(format!("cannot add key {key:?}, another key by that name already exists in Data"))),
+            Some(_) => {
+                Err(Error::other(format!("cannot add key {key:?}, another key by that name already exists in Data")))
+            }
             None => Ok(()),
         };
         for source in &self.from_file {
@@ -58,7 +60,11 @@ impl Sources {
                 if key.is_some() {
                     return Err(Error::other("cannot give a key name for a directory path"));
                 }
-                let mut files: Vec<_> = std::fs::read_dir(path).map_err(failed)?.filter_map(std::result::Result::ok).map(|e| e.path()).collect();
+                let mut files: Vec<_> = std::fs::read_dir(path)
+                    .map_err(failed)?
+                    .filter_map(std::result::Result::ok)
+                    .map(|e| e.path())
+                    .collect();
                 files.sort();
                 for file in files.iter().filter(|f| f.is_file()) {
                     put(file_name(file), std::fs::read(file).map_err(failed)?)?;
@@ -163,7 +169,9 @@ impl Secret {
         let (name, kind, data, how) = match self.kind {
             SecretKind::Generic { name, sources, kind, how } => (name, kind, sources.read()?, how),
             SecretKind::Tls { name, cert, key, how } => {
-                let read = |p: &str| std::fs::read(p).map_err(|e| Error::other(format!("failed to load key pair: open {p}: {e}")));
+                let read = |p: &str| {
+                    std::fs::read(p).map_err(|e| Error::other(format!("failed to load key pair: open {p}: {e}")))
+                };
                 let data = [("tls.crt".to_owned(), read(&cert)?), ("tls.key".to_owned(), read(&key)?)];
                 (name, Some("kubernetes.io/tls".into()), data.into(), how)
             }

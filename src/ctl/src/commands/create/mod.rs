@@ -148,7 +148,9 @@ pub async fn generated(s: &Session, mut object: Value, how: &How, what: &str) ->
     let created = created.map_err(|e| {
         let kind = info.mapping.kind.to_lowercase();
         match e {
-            Error::Status(status) if status.code != 422 && !matches!(kind.as_str(), "namespace" | "role" | "clusterrole") => {
+            Error::Status(status)
+                if status.code != 422 && !matches!(kind.as_str(), "namespace" | "role" | "clusterrole") =>
+            {
                 Error::Plain(format!("error: failed to create {kind}: {}", status.message))
             }
             e => e,

@@ -23,8 +23,7 @@ impl Quota {
     pub fn object(&self) -> Result<Value> {
         let hard: serde_json::Map<String, Value> =
             pairs(&self.hard, "argument")?.into_iter().map(|(k, v)| (k, v.into())).collect();
-        let mut object =
-            json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata(&self.name), "spec": {}, "status": {}});
+        let mut object = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata(&self.name), "spec": {}, "status": {}});
         if !hard.is_empty() {
             object["spec"]["hard"] = hard.into();
         }

@@ -37,7 +37,9 @@ impl Role {
         if self.resource.is_empty() {
             return Err(Error::other("at least one resource must be specified"));
         }
-        Ok(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata(&self.name), "rules": self.rules(s).await?}))
+        Ok(
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata(&self.name), "rules": self.rules(s).await?}),
+        )
     }
 
     pub async fn cluster_role(&self, s: &Session) -> Result<Value> {

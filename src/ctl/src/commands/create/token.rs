@@ -37,7 +37,8 @@ impl Token {
             request["spec"]["audiences"] = json!(self.audience);
         }
         if let Some(text) = &self.duration {
-            let length = duration(text)?.ok_or_else(|| Error::other("--duration must be greater than or equal to 0"))?;
+            let length =
+                duration(text)?.ok_or_else(|| Error::other("--duration must be greater than or equal to 0"))?;
             request["spec"]["expirationSeconds"] = length.as_secs().into();
         }
         if let (Some(kind), Some(name)) = (&self.bound_object_kind, &self.bound_object_name) {

@@ -98,8 +98,7 @@ impl Job {
                 if !self.command.is_empty() {
                     container["command"] = json!(self.command);
                 }
-                object["spec"]["template"] =
-                    json!({"metadata": {"creationTimestamp": null}, "spec": {"containers": [container], "restartPolicy": "Never"}});
+                object["spec"]["template"] = json!({"metadata": {"creationTimestamp": null}, "spec": {"containers": [container], "restartPolicy": "Never"}});
             }
             (None, Some(from)) => {
                 let targets = s.targets(std::slice::from_ref(from)).await?;
@@ -225,9 +224,13 @@ impl Service {
                 }
                 (ports, "ClusterIP", address.map_or(json!({}), |a| json!({"clusterIP": a})))
             }
-            ServiceKind::NodePort { ports, node_port } => (ports, "NodePort", node_port.map_or(json!({}), |p| json!({"nodePort": p}))),
+            ServiceKind::NodePort { ports, node_port } => {
+                (ports, "NodePort", node_port.map_or(json!({}), |p| json!({"nodePort": p})))
+            }
             ServiceKind::LoadBalancer { ports } => (ports, "LoadBalancer", json!({})),
-            ServiceKind::ExternalName { ports, external_name } => (ports, "ExternalName", json!({"externalName": external_name})),
+            ServiceKind::ExternalName { ports, external_name } => {
+                (ports, "ExternalName", json!({"externalName": external_name}))
+            }
         };
         if ports.tcp.is_empty() && matches!(kind, "NodePort" | "LoadBalancer") {
             return Err(Error::other("at least one tcp port specifier must be provided"));
@@ -272,6 +275,9 @@ mod tests {
         for (image, want) in [("nginx", "nginx"), ("r:5000/a/My_App:1", "my-app"), ("x/redis@sha256:00", "redis")] {
             assert_eq!(container_name(image), want);
         }
-        assert_eq!(port("80:web").unwrap(), json!({"name": "80-web", "port": 80, "protocol": "TCP", "targetPort": "web"}));
+        assert_eq!(
+            port("80:web").unwrap(),
+            json!({"name": "80-web", "port": 80, "protocol": "TCP", "targetPort": "web"})
+        );
     }
 }

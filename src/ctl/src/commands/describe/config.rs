@@ -26,7 +26,13 @@ pub async fn namespace(w: &mut Out, s: &Session, o: &Value) -> Result<()> {
         w.put(0, "Conditions:");
         let row = |c: &Value| {
             let time = super::writer::time(text(c, "/lastTransitionTime"));
-            vec![text(c, "/type").into(), text(c, "/status").into(), time, text(c, "/reason").into(), text(c, "/message").into()]
+            vec![
+                text(c, "/type").into(),
+                text(c, "/status").into(),
+                time,
+                text(c, "/reason").into(),
+                text(c, "/message").into(),
+            ]
         };
         let rows: Vec<Vec<String>> = conditions.iter().map(row).collect();
         w.table(1, &["Type", "Status", "LastTransitionTime", "Reason", "Message"], &rows);
@@ -110,7 +116,9 @@ pub fn secret(w: &mut Out, o: &Value) {
 pub async fn service_account(w: &mut Out, s: &Session, o: &Value) -> Result<()> {
     head(w, o);
     let (namespace, name) = (text(o, "/metadata/namespace"), text(o, "/metadata/name"));
-    let secrets = s.list(&s.mapping("secrets").await?, namespace, &[("fieldSelector", "type=kubernetes.io/service-account-token")]).await;
+    let secrets = s
+        .list(&s.mapping("secrets").await?, namespace, &[("fieldSelector", "type=kubernetes.io/service-account-token")])
+        .await;
     let secrets = secrets.map(|l| list(&l, "/items").to_vec()).unwrap_or_default();
     let existing: Vec<&str> = secrets.iter().map(|s| text(s, "/metadata/name")).collect();
     let tokens: Vec<&str> = secrets
@@ -120,7 +128,9 @@ pub async fn service_account(w: &mut Out, s: &Session, o: &Value) -> Result<()> 
         .collect();
     let names = |pointer: &str| list(o, pointer).iter().map(|r| text(r, "/name")).collect::<Vec<_>>();
     let mountable = names("/secrets");
-    for (label, all) in [("Image pull secrets", names("/imagePullSecrets")), ("Mountable secrets", mountable), ("Tokens", tokens)] {
+    for (label, all) in
+        [("Image pull secrets", names("/imagePullSecrets")), ("Mountable secrets", mountable), ("Tokens", tokens)]
+    {
         if all.is_empty() {
             w.field(0, label, "<none>");
         }
@@ -170,15 +180,25 @@ impl Rule {
 /// Rules by resource, those of the same resource joined: `BreakdownRule`, `CompactRules`.
 fn compact(o: &Value) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
-    let texts = |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let texts =
+        |v: &Value| v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
     for rule in list(o, "/rules") {
         let (names, verbs) = (texts(&rule["resourceNames"]), texts(&rule["verbs"]));
-        let names = if names.is_empty() { vec!["[]".to_owned()] } else { names.iter().map(|n| format!("[{n}]")).collect() };
+        let names =
+            if names.is_empty() { vec!["[]".to_owned()] } else { names.iter().map(|n| format!("[{n}]")).collect() };
         let mut add = |group: &str, resource: &str, url: &str, names: &str| {
-            let same = rules.iter_mut().find(|r| r.group == group && r.resource == resource && r.names == names && url.is_empty() && r.url.is_empty());
+            let same = rules.iter_mut().find(|r| {
+                r.group == group && r.resource == resource && r.names == names && url.is_empty() && r.url.is_empty()
+            });
             match same {
                 Some(r) => r.verbs.extend(verbs.clone()),
-                None => rules.push(Rule { group: group.into(), resource: resource.into(), url: url.into(), names: names.into(), verbs: verbs.clone() }),
+                None => rules.push(Rule {
+                    group: group.into(),
+                    resource: resource.into(),
+                    url: url.into(),
+                    names: names.into(),
+                    verbs: verbs.clone(),
+                }),
             }
         };
         for group in texts(&rule["apiGroups"]) {
@@ -199,14 +219,20 @@ pub fn role(w: &mut Out, o: &Value) {
     w.put(0, "PolicyRule:");
     w.put(1, "Resources\tNon-Resource URLs\tResource Names\tVerbs");
     w.put(1, "---------\t-----------------\t--------------\t-----");
-    for r in compact(o) {
+    rule_rows(o).iter().for_each(|r| w.put(1, r));
+}
+
+/// The rules of a role, compact and in order, as lines with tabs: resources, URLs, names, verbs.
+pub fn rule_rows(o: &Value) -> Vec<String> {
+    let row = |r: Rule| {
         let full = match (r.group.as_str(), r.resource.split_once('/')) {
             ("", _) => r.resource.clone(),
             (group, Some((r, sub))) => format!("{r}.{group}/{sub}"),
             (group, None) => format!("{}.{group}", r.resource),
         };
-        w.put(1, format!("{full}\t[{}]\t{}\t[{}]", r.url, r.names, r.verbs.join(" ")));
-    }
+        format!("{full}\t[{}]\t{}\t[{}]", r.url, r.names, r.verbs.join(" "))
+    };
+    compact(o).into_iter().map(row).collect()
 }
 
 pub fn binding(w: &mut Out, o: &Value) {

@@ -18,8 +18,10 @@ pub async fn of(s: &Session, o: &Value) -> Result<Vec<Value>> {
         "Node" => field("kind", "/kind"),
         _ => field("uid", "/metadata/uid"),
     };
-    let fields: Vec<String> =
-        [field("name", "/metadata/name"), field("namespace", "/metadata/namespace"), uid].into_iter().flatten().collect();
+    let fields: Vec<String> = [field("name", "/metadata/name"), field("namespace", "/metadata/namespace"), uid]
+        .into_iter()
+        .flatten()
+        .collect();
     let mapping = s.mapping("events").await?;
     let namespace = text(o, "/metadata/namespace");
     match s.list(&mapping, namespace, &[("fieldSelector", &fields.join(",")), ("limit", "500")]).await {
@@ -52,7 +54,11 @@ pub fn describe(w: &mut Out, events: &[Value]) {
     }
     w.put(0, "Events:");
     let row = |e: &Value| {
-        let first = ["/firstTimestamp", "/eventTime"].into_iter().map(|p| text(e, p)).find(|t| !t.is_empty()).unwrap_or_default();
+        let first = ["/firstTimestamp", "/eventTime"]
+            .into_iter()
+            .map(|p| text(e, p))
+            .find(|t| !t.is_empty())
+            .unwrap_or_default();
         let series = e["series"]["count"].as_i64();
         let age = match series.or(e["count"].as_i64().filter(|n| *n > 1)) {
             None => since(first),

@@ -66,7 +66,8 @@ fn label(key: &str) -> String {
             continue;
         }
         let (before, after) = (chars[i - 1], chars.get(i + 1));
-        let starts = c.is_uppercase() && (before.is_lowercase() || before.is_ascii_digit() || after.is_some_and(|a| a.is_lowercase()));
+        let starts = c.is_uppercase()
+            && (before.is_lowercase() || before.is_ascii_digit() || after.is_some_and(|a| a.is_lowercase()));
         if starts && before != ' ' {
             out.push(' ');
         }
@@ -85,7 +86,14 @@ mod tests {
 
     #[test]
     fn labels() {
-        for (key, want) in [("creationTimestamp", "Creation Timestamp"), ("podCIDR", "Pod CIDR"), ("apiVersion", "API Version"), ("x", "X"), ("uid", "UID"), ("clusterIPs", "Cluster I Ps")] {
+        for (key, want) in [
+            ("creationTimestamp", "Creation Timestamp"),
+            ("podCIDR", "Pod CIDR"),
+            ("apiVersion", "API Version"),
+            ("x", "X"),
+            ("uid", "UID"),
+            ("clusterIPs", "Cluster I Ps"),
+        ] {
             assert_eq!(label(key), want, "{key}");
         }
     }

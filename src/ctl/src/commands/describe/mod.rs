@@ -1,6 +1,6 @@
 //! `describe`: objects in detail, with their events, in kubectl's layout (`kubectl/pkg/describe`).
 
-mod config;
+pub mod config;
 mod events;
 mod generic;
 mod node;
@@ -39,7 +39,7 @@ pub struct Flags {
 pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     if flags.args.is_empty() && flags.files.filename.is_empty() {
         return Err(Error::other(
-            "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.\n",
+            "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.",
         ));
     }
     let mut failed = Failed::default();
@@ -73,7 +73,11 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
 /// A name that no object has may be the beginning of some.
 async fn prefixed(s: &Session, flags: &Flags, found: Vec<Info>, failed: &mut Failed) -> Result<Vec<Info>> {
     let [kind, prefix] = flags.args.as_slice() else {
-        return Ok(if found.is_empty() { s.infos(&flags.args, &flags.files, &flags.select, failed).await? } else { found });
+        return Ok(if found.is_empty() {
+            s.infos(&flags.args, &flags.files, &flags.select, failed).await?
+        } else {
+            found
+        });
     };
     if kind.contains('/') || !flags.files.filename.is_empty() {
         return s.infos(&flags.args, &flags.files, &flags.select, failed).await;

@@ -38,7 +38,9 @@ pub async fn describe(w: &mut Out, s: &Session, o: &Value) -> Result<()> {
         let rows: Vec<Vec<String>> = conditions.iter().map(row).collect();
         w.put(1, "Type\tStatus\tLastHeartbeatTime\tLastTransitionTime\tReason\tMessage");
         w.put(1, "----\t------\t-----------------\t------------------\t------\t-------");
-        rows.iter().for_each(|r| w.put(1, format!("{} \t{} \t{} \t{} \t{} \t{} ", r[0], r[1], r[2], r[3], r[4], r[5]).trim_end_matches(' ')));
+        rows.iter().for_each(|r| {
+            w.put(1, format!("{} \t{} \t{} \t{} \t{} \t{} ", r[0], r[1], r[2], r[3], r[4], r[5]).trim_end_matches(' '))
+        });
     }
     w.put(0, "Addresses:");
     list(o, "/status/addresses").iter().for_each(|a| w.field(1, text(a, "/type"), text(a, "/address")));
@@ -111,7 +113,10 @@ async fn lease(w: &mut Out, s: &Session, node: &str) {
             w.field(1, "AcquireTime", time("/spec/acquireTime"));
             w.field(1, "RenewTime", time("/spec/renewTime"));
         }
-        Err(e) => w.put(0, format!("Lease:\tFailed to get lease: {}", e.status().map_or(String::new(), |s| s.message.clone()))),
+        Err(e) => w.put(
+            0,
+            format!("Lease:\tFailed to get lease: {}", e.status().map_or(String::new(), |s| s.message.clone())),
+        ),
     }
 }
 
@@ -163,7 +168,11 @@ fn amounts(pod: &Value, what: &str) -> Amounts {
 
 fn plus(a: Quantity, b: Quantity) -> Quantity {
     let millis = a.millis() + b.millis();
-    if millis % 1000 == 0 { Quantity::new(millis / 1000, b.format()) } else { Quantity::from_millis(millis, b.format()) }
+    if millis % 1000 == 0 {
+        Quantity::new(millis / 1000, b.format())
+    } else {
+        Quantity::from_millis(millis, b.format())
+    }
 }
 
 fn allocated(w: &mut Out, node: &Value, pods: &[Value]) {
@@ -190,7 +199,16 @@ fn allocated(w: &mut Out, node: &Value, pods: &[Value]) {
                 cells.push(format!("{q} ({}%)", percent(q, resource)));
             }
         }
-        w.put(1, format!("{}\t{}\t\t{}\t{}", text(pod, "/metadata/namespace"), text(pod, "/metadata/name"), cells.join("\t"), since(text(pod, "/metadata/creationTimestamp"))));
+        w.put(
+            1,
+            format!(
+                "{}\t{}\t\t{}\t{}",
+                text(pod, "/metadata/namespace"),
+                text(pod, "/metadata/name"),
+                cells.join("\t"),
+                since(text(pod, "/metadata/creationTimestamp"))
+            ),
+        );
         for (total, one) in totals.iter_mut().zip(both) {
             for (k, q) in one {
                 let sum = total.entry(k).or_insert_with(|| Quantity::new(0, q.format()));

@@ -28,7 +28,14 @@ pub fn describe(w: &mut Out, o: &Value) {
     match text(o, "/metadata/deletionTimestamp").parse::<jiff::Timestamp>() {
         Ok(deleted) if !matches!(text(o, "/status/phase"), "Failed" | "Succeeded") => {
             let lasts = jiff::Timestamp::now().as_second() - deleted.as_second();
-            w.field(0, "Status", format!("Terminating (lasts {})", if lasts < 0 { "<invalid>".into() } else { api::human_duration(lasts) }));
+            w.field(
+                0,
+                "Status",
+                format!(
+                    "Terminating (lasts {})",
+                    if lasts < 0 { "<invalid>".into() } else { api::human_duration(lasts) }
+                ),
+            );
             let grace = o["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
             w.field(0, "Termination Grace Period", format!("{grace}s"));
         }
@@ -58,7 +65,13 @@ pub fn describe(w: &mut Out, o: &Value) {
     }
     containers(w, 0, "Containers", &o["spec"]["containers"], &o["status"]["containerStatuses"]);
     if !list(o, "/spec/ephemeralContainers").is_empty() {
-        containers(w, 0, "Ephemeral Containers", &o["spec"]["ephemeralContainers"], &o["status"]["ephemeralContainerStatuses"]);
+        containers(
+            w,
+            0,
+            "Ephemeral Containers",
+            &o["spec"]["ephemeralContainers"],
+            &o["status"]["ephemeralContainerStatuses"],
+        );
     }
     let gates = list(o, "/spec/readinessGates");
     if !gates.is_empty() {
@@ -83,6 +96,14 @@ pub fn describe(w: &mut Out, o: &Value) {
     for c in list(o, "/spec/topologySpreadConstraints") {
         let selector = super::writer::selector(&c["labelSelector"]);
         let skew = c["maxSkew"].as_i64().unwrap_or(0);
-        w.field(0, "Topology Spread Constraints", format!("{}:{} when max skew {skew} is exceeded for selector {selector}", text(c, "/topologyKey"), text(c, "/whenUnsatisfiable")));
+        w.field(
+            0,
+            "Topology Spread Constraints",
+            format!(
+                "{}:{} when max skew {skew} is exceeded for selector {selector}",
+                text(c, "/topologyKey"),
+                text(c, "/whenUnsatisfiable")
+            ),
+        );
     }
 }

@@ -49,7 +49,11 @@ pub fn volume(w: &mut Out, o: &Value) {
                     .map(|e| {
                         let operator = text(e, "/operator").to_lowercase();
                         let values = joined(&e["values"], ", ");
-                        if values == "<none>" { format!("{} {operator}", text(e, "/key")) } else { format!("{} {operator} [{values}]", text(e, "/key")) }
+                        if values == "<none>" {
+                            format!("{} {operator}", text(e, "/key"))
+                        } else {
+                            format!("{} {operator} [{values}]", text(e, "/key"))
+                        }
                     })
                     .collect();
                 w.put(2, format!("Term {i}:\t{}", all.join("\n    \t\t")));
@@ -80,7 +84,8 @@ pub async fn claim(w: &mut Out, s: &Session, o: &Value) -> Result<()> {
     w.some(0, "VolumeMode", text(spec, "/volumeMode"));
     let pods = s.list(&s.mapping("pods").await?, text(o, "/metadata/namespace"), &[("limit", "500")]).await?;
     let name = text(o, "/metadata/name");
-    let uses = |p: &&Value| list(p, "/spec/volumes").iter().any(|v| text(v, "/persistentVolumeClaim/claimName") == name);
+    let uses =
+        |p: &&Value| list(p, "/spec/volumes").iter().any(|v| text(v, "/persistentVolumeClaim/claimName") == name);
     let users: Vec<&str> = list(&pods, "/items").iter().filter(uses).map(|p| text(p, "/metadata/name")).collect();
     w.field(0, "Used By", users.first().copied().unwrap_or("<none>"));
     users.iter().skip(1).for_each(|u| w.put(0, format!("\t{u}")));
@@ -105,7 +110,13 @@ pub fn class(w: &mut Out, o: &Value) {
     let parameters: Vec<String> =
         o["parameters"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", plain(v))).collect();
     w.field(0, "Parameters", if parameters.is_empty() { "<none>".into() } else { parameters.join(",") });
-    w.field(0, "AllowVolumeExpansion", o["allowVolumeExpansion"].as_bool().map_or("<unset>".into(), |b| if b { "True".into() } else { "False".to_owned() }));
+    w.field(
+        0,
+        "AllowVolumeExpansion",
+        o["allowVolumeExpansion"]
+            .as_bool()
+            .map_or("<unset>".into(), |b| if b { "True".into() } else { "False".to_owned() }),
+    );
     let options = joined(&o["mountOptions"], "\n  ");
     if options == "<none>" {
         w.field(0, "MountOptions", "<none>");

@@ -34,7 +34,15 @@ pub fn describe(w: &mut Out, template: &Value) {
     for c in list(spec, "/topologySpreadConstraints") {
         let selector = super::writer::selector(&c["labelSelector"]);
         let skew = c["maxSkew"].as_i64().unwrap_or(0);
-        w.field(1, "Topology Spread Constraints", format!("{}:{} when max skew {skew} is exceeded for selector {selector}", text(c, "/topologyKey"), text(c, "/whenUnsatisfiable")));
+        w.field(
+            1,
+            "Topology Spread Constraints",
+            format!(
+                "{}:{} when max skew {skew} is exceeded for selector {selector}",
+                text(c, "/topologyKey"),
+                text(c, "/whenUnsatisfiable")
+            ),
+        );
     }
     w.some(1, "Priority Class Name", text(spec, "/priorityClassName"));
     w.labels(1, "Node-Selectors", &spec["nodeSelector"]);
@@ -87,7 +95,8 @@ fn container(w: &mut Out, level: usize, c: &Value, status: Option<&Value>) {
     if let Some(status) = status {
         w.field(level, "Image ID", text(status, "/imageID"));
     }
-    let ports: Vec<String> = list(c, "/ports").iter().map(|p| format!("{}/{}", p["containerPort"], protocol(p))).collect();
+    let ports: Vec<String> =
+        list(c, "/ports").iter().map(|p| format!("{}/{}", p["containerPort"], protocol(p))).collect();
     let host: Vec<String> =
         list(c, "/ports").iter().map(|p| format!("{}/{}", p["hostPort"].as_i64().unwrap_or(0), protocol(p))).collect();
     let many = ports.len() > 1;
@@ -187,7 +196,11 @@ fn environment(w: &mut Out, level: usize, c: &Value) {
     if !from.is_empty() {
         w.put(level, "Environment Variables from:");
         for source in from {
-            let (kind, r) = if source.get("configMapRef").is_some() { ("ConfigMap", &source["configMapRef"]) } else { ("Secret", &source["secretRef"]) };
+            let (kind, r) = if source.get("configMapRef").is_some() {
+                ("ConfigMap", &source["configMapRef"])
+            } else {
+                ("Secret", &source["secretRef"])
+            };
             let prefix = match text(source, "/prefix") {
                 "" => String::new(),
                 p => format!(" with prefix '{p}'"),
@@ -214,8 +227,11 @@ fn environment(w: &mut Out, level: usize, c: &Value) {
         } else if let Some(f) = from.get("resourceFieldRef") {
             format!(" ({})", text(f, "/resource"))
         } else {
-            let (kind, r) =
-                if from.get("secretKeyRef").is_some() { ("secret", &from["secretKeyRef"]) } else { ("config map", &from["configMapKeyRef"]) };
+            let (kind, r) = if from.get("secretKeyRef").is_some() {
+                ("secret", &from["secretKeyRef"])
+            } else {
+                ("config map", &from["configMapKeyRef"])
+            };
             let line = format!("<set to the key '{}' in {kind} '{}'>", text(r, "/key"), text(r, "/name"));
             w.put(level + 1, format!("{name}:\t{line}\tOptional: {}", r["optional"] == true));
             continue;

@@ -9,7 +9,11 @@ use crate::objects::{list, text};
 type Known = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 const SOURCES: [Known; 9] = [
     ("hostPath", "HostPath (bare host directory volume)", &[("Path", "/path"), ("HostPathType", "/type")]),
-    ("emptyDir", "EmptyDir (a temporary directory that shares a pod's lifetime)", &[("Medium", "/medium"), ("SizeLimit", "/sizeLimit!")]),
+    (
+        "emptyDir",
+        "EmptyDir (a temporary directory that shares a pod's lifetime)",
+        &[("Medium", "/medium"), ("SizeLimit", "/sizeLimit!")],
+    ),
     ("secret", "Secret (a volume populated by a Secret)", &[("SecretName", "/secretName"), ("Optional", "/optional?")]),
     ("configMap", "ConfigMap (a volume populated by a ConfigMap)", &[("Name", "/name"), ("Optional", "/optional?")]),
     (
@@ -17,13 +21,21 @@ const SOURCES: [Known; 9] = [
         "PersistentVolumeClaim (a reference to a PersistentVolumeClaim in the same namespace)",
         &[("ClaimName", "/claimName"), ("ReadOnly", "/readOnly?")],
     ),
-    ("nfs", "NFS (an NFS mount that lasts the lifetime of a pod)", &[("Server", "/server"), ("Path", "/path"), ("ReadOnly", "/readOnly?")]),
+    (
+        "nfs",
+        "NFS (an NFS mount that lasts the lifetime of a pod)",
+        &[("Server", "/server"), ("Path", "/path"), ("ReadOnly", "/readOnly?")],
+    ),
     (
         "csi",
         "CSI (a Container Storage Interface (CSI) volume source)",
         &[("Driver", "/driver"), ("FSType", "/fsType"), ("ReadOnly", "/readOnly?")],
     ),
-    ("image", "Image (a container image or OCI artifact)", &[("Reference", "/reference"), ("PullPolicy", "/pullPolicy")]),
+    (
+        "image",
+        "Image (a container image or OCI artifact)",
+        &[("Reference", "/reference"), ("PullPolicy", "/pullPolicy")],
+    ),
     ("local", "LocalVolume (a persistent volume backed by local storage on a node)", &[("Path", "/path")]),
 ];
 

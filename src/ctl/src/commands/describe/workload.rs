@@ -16,7 +16,10 @@ fn n(o: &Value, pointer: &str) -> i64 {
 async fn pods(s: &Session, o: &Value) -> Result<[usize; 4]> {
     let chosen = selector(&o["spec"]["selector"]);
     let mapping = s.mapping("pods").await?;
-    let path = with_query(&mapping.path(text(o, "/metadata/namespace"), ""), &[("labelSelector", if chosen == "<none>" { "" } else { &chosen })]);
+    let path = with_query(
+        &mapping.path(text(o, "/metadata/namespace"), ""),
+        &[("labelSelector", if chosen == "<none>" { "" } else { &chosen })],
+    );
     let all = s.get(&path).await?;
     let uid = text(o, "/metadata/uid");
     let mut counts = [0; 4];
@@ -53,17 +56,25 @@ pub async fn deployment(w: &mut Out, s: &Session, info: &Info) -> Result<()> {
     w.annotations(0, &o["metadata"]["annotations"]);
     w.field(0, "Selector", selector(&o["spec"]["selector"]));
     let wanted = o["spec"]["replicas"].as_i64().unwrap_or(1);
-    w.field(0, "Replicas", format!(
-        "{wanted} desired | {} updated | {} total | {} available | {} unavailable",
-        n(o, "/status/updatedReplicas"),
-        n(o, "/status/replicas"),
-        n(o, "/status/availableReplicas"),
-        n(o, "/status/unavailableReplicas")
-    ));
+    w.field(
+        0,
+        "Replicas",
+        format!(
+            "{wanted} desired | {} updated | {} total | {} available | {} unavailable",
+            n(o, "/status/updatedReplicas"),
+            n(o, "/status/replicas"),
+            n(o, "/status/availableReplicas"),
+            n(o, "/status/unavailableReplicas")
+        ),
+    );
     w.field(0, "StrategyType", text(o, "/spec/strategy/type"));
     w.field(0, "MinReadySeconds", n(o, "/spec/minReadySeconds").to_string());
     if let Some(rolling) = o["spec"]["strategy"].get("rollingUpdate") {
-        w.field(0, "RollingUpdateStrategy", format!("{} max unavailable, {} max surge", plain(&rolling["maxUnavailable"]), plain(&rolling["maxSurge"])));
+        w.field(
+            0,
+            "RollingUpdateStrategy",
+            format!("{} max unavailable, {} max surge", plain(&rolling["maxUnavailable"]), plain(&rolling["maxSurge"])),
+        );
     }
     template::describe(w, &o["spec"]["template"]);
     conditions(w, o, true);
@@ -81,23 +92,37 @@ fn conditions(w: &mut Out, o: &Value, reasons: bool) {
     w.put(0, "Conditions:\n  Type\tStatus\tReason");
     w.put(0, "  ----\t------\t------");
     for c in all {
-        w.put(1, format!("{} \t{}\t{}", text(c, "/type"), text(c, "/status"), if reasons { text(c, "/reason") } else { "" }));
+        w.put(
+            1,
+            format!("{} \t{}\t{}", text(c, "/type"), text(c, "/status"), if reasons { text(c, "/reason") } else { "" }),
+        );
     }
 }
 
 /// The deployment's replica sets: the old ones with pods, and the new one.
 async fn replica_sets(s: &Session, o: &Value) -> Result<(String, String)> {
     let mapping = s.mapping("replicasets.apps").await?;
-    let all = s.list(&mapping, text(o, "/metadata/namespace"), &[("labelSelector", &selector(&o["spec"]["selector"]))]).await?;
+    let all = s
+        .list(&mapping, text(o, "/metadata/namespace"), &[("labelSelector", &selector(&o["spec"]["selector"]))])
+        .await?;
     let uid = text(o, "/metadata/uid");
-    let revision = |v: &Value| v["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str().and_then(|r| r.parse::<i64>().ok());
+    let revision = |v: &Value| {
+        v["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str().and_then(|r| r.parse::<i64>().ok())
+    };
     let owned = |v: &&Value| list(v, "/metadata/ownerReferences").iter().any(|r| text(r, "/uid") == uid);
     let mut sets: Vec<&Value> = list(&all, "/items").iter().filter(owned).collect();
     sets.sort_by_key(|v| revision(v));
     let row = |v: &&Value| {
-        format!("{} ({}/{} replicas created)", text(v, "/metadata/name"), n(v, "/status/replicas"), v["spec"]["replicas"].as_i64().unwrap_or(0))
+        format!(
+            "{} ({}/{} replicas created)",
+            text(v, "/metadata/name"),
+            n(v, "/status/replicas"),
+            v["spec"]["replicas"].as_i64().unwrap_or(0)
+        )
     };
-    let shown = |sets: &[&Value]| if sets.is_empty() { "<none>".to_owned() } else { sets.iter().map(row).collect::<Vec<_>>().join(", ") };
+    let shown = |sets: &[&Value]| {
+        if sets.is_empty() { "<none>".to_owned() } else { sets.iter().map(row).collect::<Vec<_>>().join(", ") }
+    };
     let same = |v: &&Value| {
         let mut template = v["spec"]["template"].clone();
         if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
@@ -105,7 +130,10 @@ async fn replica_sets(s: &Session, o: &Value) -> Result<(String, String)> {
         }
         template == o["spec"]["template"]
     };
-    let new = sets.iter().position(|v| same(v)).or_else(|| sets.iter().position(|v| revision(v).is_some() && revision(v) == revision(o)));
+    let new = sets
+        .iter()
+        .position(|v| same(v))
+        .or_else(|| sets.iter().position(|v| revision(v).is_some() && revision(v) == revision(o)));
     Ok(match new {
         Some(i) => {
             let new = sets.remove(i);
@@ -219,12 +247,16 @@ pub fn job(w: &mut Out, o: &Value) {
         w.field(0, "Active Deadline Seconds", format!("{deadline}s"));
     }
     let ready = o["status"]["ready"].as_i64().map_or_else(String::new, |r| format!(" ({r} Ready)"));
-    w.field(0, "Pods Statuses", format!(
-        "{} Active{ready} / {} Succeeded / {} Failed",
-        n(o, "/status/active"),
-        n(o, "/status/succeeded"),
-        n(o, "/status/failed")
-    ));
+    w.field(
+        0,
+        "Pods Statuses",
+        format!(
+            "{} Active{ready} / {} Succeeded / {} Failed",
+            n(o, "/status/active"),
+            n(o, "/status/succeeded"),
+            n(o, "/status/failed")
+        ),
+    );
     w.some(0, "Completed Indexes", text(o, "/status/completedIndexes"));
     template::describe(w, &o["spec"]["template"]);
 }
@@ -236,13 +268,16 @@ pub fn cron_job(w: &mut Out, o: &Value) {
     w.annotations(0, &o["metadata"]["annotations"]);
     w.field(0, "Schedule", text(o, "/spec/schedule"));
     w.field(0, "Concurrency Policy", text(o, "/spec/concurrencyPolicy"));
-    let flag = |v: &Value| v.as_bool().map_or_else(|| "<unset>".to_owned(), |b| if b { "True".into() } else { "False".into() });
+    let flag = |v: &Value| {
+        v.as_bool().map_or_else(|| "<unset>".to_owned(), |b| if b { "True".into() } else { "False".into() })
+    };
     w.field(0, "Suspend", flag(&o["spec"]["suspend"]));
     let number = |v: &Value| v.as_i64().map_or_else(|| "<unset>".to_owned(), |n| n.to_string());
     w.field(0, "Successful Job History Limit", number(&o["spec"]["successfulJobsHistoryLimit"]));
     w.field(0, "Failed Job History Limit", number(&o["spec"]["failedJobsHistoryLimit"]));
     let job = &o["spec"]["jobTemplate"]["spec"];
-    let deadline = o["spec"]["startingDeadlineSeconds"].as_i64().map_or_else(|| "<unset>".to_owned(), |n| format!("{n}s"));
+    let deadline =
+        o["spec"]["startingDeadlineSeconds"].as_i64().map_or_else(|| "<unset>".to_owned(), |n| format!("{n}s"));
     w.field(0, "Starting Deadline Seconds", deadline);
     w.field(0, "Selector", if job["selector"].is_null() { "<unset>".into() } else { selector(&job["selector"]) });
     w.field(0, "Parallelism", number(&job["parallelism"]));

@@ -49,8 +49,12 @@ impl Out {
     }
     /// `Labels:`, one a line.
     pub fn labels(&mut self, level: usize, label: &str, v: &Value) {
-        let mut all: Vec<String> =
-            v.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+        let mut all: Vec<String> = v
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+            .collect();
         all.sort();
         if all.is_empty() {
             all.push("<none>".into());
@@ -118,8 +122,12 @@ pub fn selector(v: &Value) -> String {
     // a service's or a replication controller's is a plain map
     let plain = v.get("matchLabels").is_none() && v.get("matchExpressions").is_none();
     let labels = if plain { v } else { &v["matchLabels"] };
-    let mut parts: Vec<String> =
-        labels.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    let mut parts: Vec<String> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+        .collect();
     for e in crate::objects::list(v, "/matchExpressions") {
         let (key, values) = (text(e, "/key"), joined(&e["values"], ","));
         parts.push(match text(e, "/operator") {

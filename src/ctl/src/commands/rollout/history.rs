@@ -40,8 +40,13 @@ pub async fn revisions(s: &Session, info: &Info) -> Result<Vec<Revision>> {
     let mapping = s.mapping(kind).await?;
     let list = s.list(&mapping, &info.namespace, &[]).await?;
     let uid = text(&info.object, "/metadata/uid");
-    let owned = |o: &&Value| crate::objects::list(o, "/metadata/ownerReferences").iter().any(|r| text(r, "/uid") == uid && r["controller"] == true);
-    let mut all: Vec<Revision> = crate::objects::list(&list, "/items").iter().filter(owned).filter_map(|o| revision(info, o)).collect();
+    let owned = |o: &&Value| {
+        crate::objects::list(o, "/metadata/ownerReferences")
+            .iter()
+            .any(|r| text(r, "/uid") == uid && r["controller"] == true)
+    };
+    let mut all: Vec<Revision> =
+        crate::objects::list(&list, "/items").iter().filter(owned).filter_map(|o| revision(info, o)).collect();
     all.sort_by_key(|r| r.number);
     Ok(all)
 }

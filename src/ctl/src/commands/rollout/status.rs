@@ -53,7 +53,9 @@ fn status(kind: &str, name: &str, o: &Value, revision: i64) -> Result<(String, b
             if revision > 0 {
                 let at = text(&o["metadata"]["annotations"], "/deployment.kubernetes.io~1revision");
                 if at != revision.to_string() {
-                    return Err(Error::other(format!("desired revision ({revision}) is different from the running revision ({at})")));
+                    return Err(Error::other(format!(
+                        "desired revision ({revision}) is different from the running revision ({at})"
+                    )));
                 }
             }
             if !observed {
@@ -66,7 +68,8 @@ fn status(kind: &str, name: &str, o: &Value, revision: i64) -> Result<(String, b
                 return Err(Error::other(format!("deployment {name:?} exceeded its progress deadline")));
             }
             let wanted = o.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
-            let (updated, all, available) = (n("/status/updatedReplicas"), n("/status/replicas"), n("/status/availableReplicas"));
+            let (updated, all, available) =
+                (n("/status/updatedReplicas"), n("/status/replicas"), n("/status/availableReplicas"));
             let head = format!("Waiting for deployment {name:?} rollout to finish:");
             if updated < wanted {
                 return going(format!("{head} {updated} out of {wanted} new replicas have been updated..."));
@@ -121,9 +124,17 @@ fn status(kind: &str, name: &str, o: &Value, revision: i64) -> Result<(String, b
             }
             let (to, current) = (text(o, "/status/updateRevision"), text(o, "/status/currentRevision"));
             if to != current {
-                return going(format!("waiting for statefulset rolling update to complete {updated} pods at revision {to}..."));
+                return going(format!(
+                    "waiting for statefulset rolling update to complete {updated} pods at revision {to}..."
+                ));
             }
-            Ok((format!("statefulset rolling update complete {} pods at revision {current}...", n("/status/currentReplicas")), true))
+            Ok((
+                format!(
+                    "statefulset rolling update complete {} pods at revision {current}...",
+                    n("/status/currentReplicas")
+                ),
+                true,
+            ))
         }
         other => Err(Error::other(format!("no status viewer has been implemented for {other}"))),
     }
@@ -142,9 +153,18 @@ mod tests {
         };
         let cases = [
             (deploy(1, 0, 0, 0), "Waiting for deployment spec update to be observed..."),
-            (deploy(2, 1, 3, 3), r#"Waiting for deployment "x" rollout to finish: 1 out of 3 new replicas have been updated..."#),
-            (deploy(2, 3, 4, 3), r#"Waiting for deployment "x" rollout to finish: 1 old replicas are pending termination..."#),
-            (deploy(2, 3, 3, 2), r#"Waiting for deployment "x" rollout to finish: 2 of 3 updated replicas are available..."#),
+            (
+                deploy(2, 1, 3, 3),
+                r#"Waiting for deployment "x" rollout to finish: 1 out of 3 new replicas have been updated..."#,
+            ),
+            (
+                deploy(2, 3, 4, 3),
+                r#"Waiting for deployment "x" rollout to finish: 1 old replicas are pending termination..."#,
+            ),
+            (
+                deploy(2, 3, 3, 2),
+                r#"Waiting for deployment "x" rollout to finish: 2 of 3 updated replicas are available..."#,
+            ),
             (deploy(2, 3, 3, 3), r#"deployment "x" successfully rolled out"#),
         ];
         for (object, want) in cases {
