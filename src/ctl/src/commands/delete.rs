@@ -191,7 +191,7 @@ async fn wait_gone(s: &Session, info: &Info, uid: String, timeout: Option<Durati
             Err(Error::other(format!("timed out waiting for the condition on {}/{}", info.mapping.plural, info.name)))
         }
         // may delete but not look
-        Err(Error::Status(status)) if matches!(status.code, 403 | 404 | 405) => Ok(()),
+        Err(Error::Status(status)) if matches!(status.code, 403..=405) => Ok(()),
         Err(e) => Err(e),
     }
 }

@@ -85,7 +85,7 @@ fn resolve<'a>(document: &'a Value, mut schema: &'a Value) -> &'a Value {
 }
 
 /// What a field holds: `string`, `[]Container`, `map[string]string`, `PodSpec`.
-fn type_of(document: &Value, schema: &Value) -> String {
+fn type_of(schema: &Value) -> String {
     let reference = schema["$ref"].as_str().or_else(|| match list(schema, "/allOf") {
         [one] => one["$ref"].as_str(),
         _ => None,
@@ -98,9 +98,9 @@ fn type_of(document: &Value, schema: &Value) -> String {
         };
     }
     match text(schema, "/type") {
-        "array" => format!("[]{}", type_of(document, &schema["items"])),
+        "array" => format!("[]{}", type_of(&schema["items"])),
         "object" | "" if schema["additionalProperties"].is_object() => {
-            format!("map[string]{}", type_of(document, &schema["additionalProperties"]))
+            format!("map[string]{}", type_of(&schema["additionalProperties"]))
         }
         "object" if schema["properties"].is_object() || schema["x-kubernetes-preserve-unknown-fields"] == true => {
             "Object".into()
@@ -150,7 +150,7 @@ fn explain(document: &Value, m: &Mapping, path: &[String], recursive: bool) -> R
         }
         if i + 1 == path.len() {
             let required = is_required(inner(document, schema), name);
-            out += &format!("FIELD: {name} <{}>{required}\n", type_of(document, field));
+            out += &format!("FIELD: {name} <{}>{required}\n", type_of(field));
             out += &enumeration(resolve(document, field), "");
             out.push('\n');
         }
@@ -197,7 +197,7 @@ fn fields<'a>(
 ) {
     let space = " ".repeat(indent);
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        *out += &format!("{space}{name}\t<{}>{}\n", type_of(document, field), is_required(schema, name));
+        *out += &format!("{space}{name}\t<{}>{}\n", type_of(field), is_required(schema, name));
         *out += &enumeration(resolve(document, field), &space);
         if !recursive {
             let description = match text(field, "/description") {

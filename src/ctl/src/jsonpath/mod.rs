@@ -59,9 +59,9 @@ impl Template {
     pub fn relaxed(text: &str) -> Result<Template, String> {
         let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
         if inner.contains(['{', '}']) {
-            return Err(format!(
-                "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"
-            ));
+            return Err(
+                "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'".into(),
+            );
         }
         let dot = if inner.starts_with(['.', '[', '$', '@']) { "" } else { "." };
         Template::parse(&format!("{{{dot}{inner}}}"))

@@ -43,7 +43,8 @@ pub struct Sources {
 
 impl Sources {
     fn read(&self) -> Result<BTreeMap<String, Vec<u8>>> {
-        if !self.from_env_file.is_empty() && !(self.from_file.is_empty() && self.from_literal.is_empty()) {
+        let others = !self.from_file.is_empty() || !self.from_literal.is_empty();
+        if others && !self.from_env_file.is_empty() {
             return Err(Error::other("from-env-file cannot be combined with from-file or from-literal"));
         }
         let mut data = BTreeMap::new();

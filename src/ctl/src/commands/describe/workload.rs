@@ -132,7 +132,7 @@ async fn replica_sets(s: &Session, o: &Value) -> Result<(String, String)> {
     };
     let new = sets
         .iter()
-        .position(|v| same(v))
+        .position(same)
         .or_else(|| sets.iter().position(|v| revision(v).is_some() && revision(v) == revision(o)));
     Ok(match new {
         Some(i) => {
