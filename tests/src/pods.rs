@@ -100,8 +100,12 @@ impl Cx {
 
     /// `kubectl exec POD -- COMMAND`, over a WebSocket.
     pub async fn exec(&self, pod: &str, command: &[&str]) -> Exec {
+        self.exec_in(pod, "c", command).await
+    }
+
+    pub async fn exec_in(&self, pod: &str, container: &str, command: &[&str]) -> Exec {
         let pods: kube::Api<Pod> = kube::Api::namespaced(self.api.kube.clone(), &self.ns);
-        let how = AttachParams::default().stdin(false);
+        let how = AttachParams::default().container(container).stdin(false);
         let mut process =
             pods.exec(pod, command.iter().copied(), &how).await.unwrap_or_else(|e| panic!("exec {command:?}: {e}"));
         let mut out = process.stdout().expect("asked for");

@@ -84,6 +84,8 @@ async fn status_is_apart(cx: Cx) {
     let said = cx.api.merge(&cx.core("pods/p/status"), json!({"status": {"message": "said"}})).await;
     assert_eq!(said["status"]["message"], "said");
     let mut changed = cx.api.get(&cx.core("pods/p")).await;
+    // the scheduler writes its status meanwhile
+    changed["metadata"]["resourceVersion"] = Value::Null;
     changed["metadata"]["labels"] = json!({"a": "b"});
     changed["status"]["message"] = "again".into();
     let changed = cx.api.put(&cx.core("pods/p"), changed).await;

@@ -1,11 +1,18 @@
 //! Everything a user is promised, asked of the real binary. See the harness, `tests/src/lib.rs`.
 
 mod access;
+mod containers;
 mod crud;
 mod garbage;
+mod machine;
+mod probes;
 mod process;
+mod services;
+mod streams;
 mod versions;
+mod volumes;
 mod watching;
+mod workloads;
 
 use std::process::ExitCode;
 
@@ -23,11 +30,18 @@ fn main() -> ExitCode {
     args.test_threads.get_or_insert(6);
     let all = [
         access::trials(),
+        containers::trials(),
         crud::trials(),
         garbage::trials(),
+        machine::trials(),
+        probes::trials(),
         process::trials(),
+        services::trials(),
+        streams::trials(),
         versions::trials(),
+        volumes::trials(),
         watching::trials(),
+        workloads::trials(),
     ];
     let conclusion = libtest_mimic::run(&args, all.into_iter().flatten().collect());
     tests::cx::down();

@@ -11,6 +11,11 @@ pub fn trials() -> Vec<Trial> {
         server.run(resumes_across_a_restart(&server));
         Ok(())
     }));
+    all.push(Trial::test("watching::too_old", || {
+        let server = Server::control_plane(&[]);
+        server.run(too_old(&server));
+        Ok(())
+    }));
     all
 }
 
@@ -112,4 +117,32 @@ async fn resumes_across_a_restart(server: &Server) {
         }
     }
     assert_eq!(got, ["ADDED missed", "DELETED seen", "ADDED new"]);
+}
+
+/// History is bounded in bytes: what was forgotten is said so.
+async fn too_old(server: &Server) {
+    server.start();
+    let api = server.api().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let first = api.post(path, json!({"metadata": {"name": "a"}})).await;
+    let (page, big) = (api.get("/api/v1/namespaces?limit=1").await, "x".repeat(900_000));
+    // forgotten in steps of 512 revisions, as soon as there are 32 MB after them
+    let small = (0..8).map(async |writer| {
+        for n in 0..100 {
+            api.merge(&format!("{path}/a"), json!({"data": {format!("w{writer}"): n.to_string()}})).await;
+        }
+    });
+    futures::future::join_all(small).await;
+    for n in 0..60 {
+        api.merge(&format!("{path}/a"), json!({"data": {"n": n.to_string(), "big": big}})).await;
+    }
+    let watch = format!("{path}?watch=1&resourceVersion={}", version(&first));
+    tests::until("the first is forgotten", tests::SOON, async || {
+        let mut stream = api.lines(&watch).await;
+        let (kind, object) = stream.event().await;
+        if kind == "ERROR" && object["code"] == 410 && object["reason"] == "Expired" { Ok(()) } else { Err(kind) }
+    })
+    .await;
+    let next = page["metadata"]["continue"].as_str().expect("more than one namespace");
+    api.try_get(&format!("/api/v1/namespaces?limit=1&continue={next}")).await.refused(410, "Expired");
 }
