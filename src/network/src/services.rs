@@ -14,13 +14,15 @@ use tokio_util::sync::CancellationToken;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 type Key = (Box<str>, Box<str>);
+/// The slices of each service, by name.
+type ByService = HashMap<Key, BTreeMap<Box<str>, Arc<Object>>>;
 
 /// Services and endpoint slices, indexed by the service they belong to. Clones share it.
 #[derive(Clone)]
 pub struct Services {
     services: Informer,
     endpoints: Informer,
-    by_service: Arc<RwLock<HashMap<Key, BTreeMap<Box<str>, Arc<Object>>>>>,
+    by_service: Arc<RwLock<ByService>>,
     changed: Arc<watch::Sender<u64>>,
 }
 

@@ -49,8 +49,8 @@ impl Zone {
     }
 
     pub fn soa(&self) -> Record {
-        let ns = Name::from_ascii("ns.dns").and_then(|n| n.append_domain(&self.origin).map_err(Into::into));
-        let mail = Name::from_ascii("hostmaster").and_then(|n| n.append_domain(&self.origin).map_err(Into::into));
+        let ns = Name::from_ascii("ns.dns").and_then(|n| n.append_domain(&self.origin));
+        let mail = Name::from_ascii("hostmaster").and_then(|n| n.append_domain(&self.origin));
         let ns = ns.unwrap_or_else(|_| self.origin.clone());
         let mail = mail.unwrap_or_else(|_| self.origin.clone());
         let soa = SOA::new(ns, mail, 1, 7200, 1800, 86400, TTL_SECONDS);
