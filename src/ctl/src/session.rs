@@ -1,5 +1,8 @@
 //! A connection to a cluster, by the kubeconfig: requests in, trees out.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use api::{Status, Value};
 use futures::io::{AsyncBufRead, AsyncBufReadExt};
 use futures::{Stream, StreamExt};
@@ -30,6 +33,8 @@ pub struct Session {
     pub namespace: String,
     pub global: Global,
     mappings: OnceCell<Mappings>,
+    /// Warnings that have been said: each is said once.
+    warned: RefCell<HashSet<String>>,
 }
 
 /// `path?a=b&c=d`, without what is empty.
@@ -102,7 +107,7 @@ impl Session {
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let client = kube::Client::try_from(config).map_err(|e| Error::other(e.to_string()))?;
-        Ok(Session { client, server, namespace, global, mappings: OnceCell::new() })
+        Ok(Session { client, server, namespace, global, mappings: OnceCell::new(), warned: RefCell::default() })
     }
 
     /// The server's URL.
@@ -191,7 +196,9 @@ impl Session {
         for warning in parts.headers.get_all("warning").iter().filter_map(|w| w.to_str().ok()) {
             // 299 - "text"
             let text = warning.split_once('"').map_or(warning, |(_, t)| t.trim_end_matches('"'));
-            eprintln!("Warning: {}", text.replace("\\\"", "\""));
+            if self.warned.borrow_mut().insert(text.to_owned()) {
+                eprintln!("Warning: {}", text.replace("\\\"", "\""));
+            }
         }
         let bytes = body.collect().await.map_err(|e| Error::Connection(e.to_string()))?.to_bytes();
         if parts.status.is_success() {

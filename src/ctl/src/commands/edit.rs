@@ -73,15 +73,15 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         let edited = without_comments(&std::fs::read_to_string(file.path())?);
         let keep = |file: tempfile::NamedTempFile| -> Result<()> {
             let (_, path) = file.keep().map_err(|e| Error::other(e.to_string()))?;
-            println!("A copy of your changes has been stored to {:?}", path.display().to_string());
+            eprintln!("A copy of your changes has been stored to {:?}", path.display().to_string());
             Ok(())
         };
         if edited.trim().is_empty() {
-            println!("Edit cancelled, saved file was empty.");
+            eprintln!("Edit cancelled, saved file was empty.");
             return failed.end();
         }
         if edited.trim_end() == original.trim_end() {
-            println!("Edit cancelled, no changes made.");
+            eprintln!("Edit cancelled, no changes made.");
             return failed.end();
         }
         if !problems.is_empty() && edited == text {

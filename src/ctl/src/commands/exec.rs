@@ -50,7 +50,7 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     }
     let pod = pod(s, target, &flags.io).await?;
     let container = container(&pod, &flags.io)?;
-    connect(s, &pod, "exec", &container, &flags.command, &flags.io).await
+    connect(s, &pod, "exec", &container, &flags.command, &flags.io).await.map(drop)
 }
 
 async fn pod(s: &Session, target: &str, io: &Io) -> Result<Value> {
@@ -72,8 +72,15 @@ fn container(pod: &Value, io: &Io) -> Result<String> {
     }
 }
 
-/// Joins the user's terminal or pipes to a container until that ends.
-pub async fn connect(s: &Session, pod: &Value, how: &str, container: &str, command: &[String], io: &Io) -> Result<()> {
+/// Joins the user's terminal or pipes to a container until that ends; how many bytes it printed.
+pub async fn connect(
+    s: &Session,
+    pod: &Value,
+    how: &str,
+    container: &str,
+    command: &[String],
+    io: &Io,
+) -> Result<usize> {
     let (namespace, name) = (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"));
     let mut tty = io.tty;
     if tty && io.stdin && !terminal::stdin_is_terminal() {
@@ -86,9 +93,14 @@ pub async fn connect(s: &Session, pod: &Value, how: &str, container: &str, comma
     let stdin = if io.stdin { Some(terminal::stdin()?) } else { None };
     let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/{how}");
     let remote = Remote { path, container, command, tty, stderr: true };
-    let ended = stream::run(s, remote, stdin, print).await;
+    let mut seen = 0;
+    let ended = stream::run(s, remote, stdin, |channel, data| {
+        seen += data.len();
+        print(channel, data)
+    })
+    .await;
     drop(raw);
-    ended
+    ended.map(|()| seen)
 }
 
 /// Shows a command's output as it comes.
@@ -113,11 +125,18 @@ pub struct AttachFlags {
 pub async fn attach(s: &Session, flags: AttachFlags) -> Result<()> {
     let pod = pod(s, &flags.target, &flags.io).await?;
     let container = container(&pod, &flags.io)?;
-    attach_to(s, &pod, &container, flags.io.stdin, flags.io.tty, flags.io.quiet).await
+    attach_to(s, &pod, &container, flags.io.stdin, flags.io.tty, flags.io.quiet).await.map(drop)
 }
 
 /// Attaches to a container; its own specification says whether it has a terminal.
-pub async fn attach_to(s: &Session, pod: &Value, container: &str, stdin: bool, tty: bool, quiet: bool) -> Result<()> {
+pub async fn attach_to(
+    s: &Session,
+    pod: &Value,
+    container: &str,
+    stdin: bool,
+    tty: bool,
+    quiet: bool,
+) -> Result<usize> {
     let spec = list(pod, "/spec/containers").iter().find(|c| text(c, "/name") == container);
     let has_tty = spec.is_some_and(|c| c["tty"] == true);
     if tty && !has_tty && !quiet {

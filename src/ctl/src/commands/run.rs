@@ -210,19 +210,21 @@ async fn attached(s: &Session, flags: &Flags, info: &Info) -> Result<()> {
     let container = text(&pod, "/spec/containers/0/name").to_owned();
     let logs = format!("{}/log?container={container}", info.path());
     let done = matches!(text(&pod, "/status/phase"), "Succeeded" | "Failed");
-    if done {
-        print!("{}", s.text(&logs).await?);
-    } else if let Err(error) = exec::attach_to(s, &pod, &container, flags.stdin, flags.tty, flags.quiet).await {
-        if let Error::Exit(_) = error {
-            return Err(error);
+    let attached = match done {
+        true => Ok(0),
+        false => exec::attach_to(s, &pod, &container, flags.stdin, flags.tty, flags.quiet).await,
+    };
+    match attached {
+        // it ended before we were there: its log says what it did
+        Ok(0) => print!("{}", s.text(&logs).await?),
+        Ok(_) => {}
+        Err(error @ Error::Exit(_)) => return Err(error),
+        Err(error) => {
+            let why = error.to_string();
+            let why = why.trim_start_matches("error: ");
+            eprintln!("warning: couldn't attach to pod/{}, falling back to streaming logs: {why}", info.name);
+            print!("{}", s.text(&logs).await?);
         }
-        // it may have ended just before: its log says what it did
-        eprintln!(
-            "warning: couldn't attach to pod/{}, falling back to streaming logs: {}",
-            info.name,
-            error.to_string().trim_start_matches("error: ")
-        );
-        print!("{}", s.text(&logs).await?);
     }
     if text(&pod, "/spec/restartPolicy") == "Always" {
         if !flags.rm && flags.tty && !flags.quiet {
