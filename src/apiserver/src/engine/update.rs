@@ -10,9 +10,6 @@ use super::admit::Admission;
 use super::{Call, Engine, Part, Served, failed, finalize, key, meta};
 use crate::Attributes;
 
-/// How often a write without a `resourceVersion` is tried against the newest object.
-const TRIES: usize = 5;
-
 /// What became of an update.
 pub struct Updated {
     pub object: Arc<Object>,
@@ -37,7 +34,8 @@ impl Engine {
         Ok(Updated { object, created: false })
     }
 
-    /// Reads, lets `make` make the new tree, writes; again with the newest object when another write came between.
+    /// Reads, lets `make` make the new tree, writes; again with the newest object as often as another write came between, which
+    /// each time is one that got through.
     pub(super) async fn rewrite(
         &self,
         call: &mut Call<'_>,
@@ -45,7 +43,6 @@ impl Engine {
         name: &str,
         mut make: impl FnMut(&Arc<Object>) -> Result<Value, Status>,
     ) -> Result<Arc<Object>, Status> {
-        let mut tries = 0;
         let warnings = call.warnings.len();
         loop {
             let old = self.read(call, name)?;
@@ -55,10 +52,8 @@ impl Engine {
             if conditional != 0 && conditional != old.revision() {
                 return Err(Status::modified(&call.kind().group, &call.kind().plural, name));
             }
-            tries += 1;
             match self.replace(call, part, name, &old, tree).await {
-                Err(status)
-                    if status.is_conflict() && conditional == 0 && tries < TRIES && self.moved(call, name, &old) => {}
+                Err(status) if status.is_conflict() && conditional == 0 && self.moved(call, name, &old) => {}
                 done => return done,
             }
         }
