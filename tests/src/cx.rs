@@ -1,6 +1,7 @@
 //! What a test gets, and the servers that tests share.
 
 use std::future::Future;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,6 +9,7 @@ use libtest_mimic::Trial;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::server::skiff;
 use crate::{Api, SOON, Server};
 
 /// A test's world: a server, a client of its admin, a namespace of its own.
@@ -115,8 +117,15 @@ impl Cx {
     pub fn kubectl(&self, args: &[&str]) -> Option<(bool, String)> {
         let mut all = vec!["-n", &self.ns];
         all.extend(args);
-        let out = self.server.kubectl(&all)?;
-        let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        Some((out.status.success(), text))
+        self.server.kubectl(&all).map(said)
     }
+
+    /// The same with `skiff ctl`.
+    pub fn ctl(&self, args: &[&str]) -> (bool, String) {
+        said(self.server.command(skiff()).args(["ctl", "-n", &self.ns]).args(args).output().expect("skiff runs"))
+    }
+}
+
+fn said(out: Output) -> (bool, String) {
+    (out.status.success(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
 }

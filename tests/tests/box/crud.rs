@@ -8,7 +8,8 @@ use tests::{Cx, SOON};
 pub fn trials() -> Vec<Trial> {
     crate::trials!(ControlPlane:
         create_and_get, patches, update_conflicts, status_is_apart, selectors, paging, deletes, collections, dry_run,
-        generated_names, strict_fields, yaml, scale, evictions)
+        generated_names, strict_fields, yaml, scale, evictions, apply_server_side,
+        concurrent_patches)
 }
 
 /// The names in a list, in its order.
@@ -249,4 +250,30 @@ async fn evictions(cx: Cx) {
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
     cx.api.post(&cx.core("pods/p/eviction"), eviction).await;
     cx.api.gone(&cx.core("pods/p"), SOON).await;
+}
+
+async fn apply_server_side(cx: Cx) {
+    let path = cx.core("configmaps/a");
+    let apply = "application/apply-patch+yaml";
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+    let one = cx.api.try_patch(&format!("{path}?fieldManager=one"), apply, &map(json!({"x": "1", "y": "1"}))).await;
+    assert_eq!(one.code, 201);
+    let two = cx.api.try_patch(&format!("{path}?fieldManager=two"), apply, &map(json!({"y": "2"}))).await;
+    let conflict = two.refused(409, "Conflict");
+    assert!(conflict["message"].as_str().is_some_and(|m| m.contains(r#"conflict with "one""#)), "{conflict}");
+    cx.api.try_patch(&format!("{path}?fieldManager=two&force=true"), apply, &map(json!({"y": "2"}))).await.ok();
+    // what its only owner no longer applies goes
+    let one = cx.api.try_patch(&format!("{path}?fieldManager=one"), apply, &map(json!({}))).await.ok();
+    assert_eq!(one["data"], json!({"y": "2"}));
+    cx.api.try_patch(&path, apply, &map(json!({}))).await.refused(422, "Invalid");
+}
+
+/// A patch without a version never loses against another one: none of them is refused.
+async fn concurrent_patches(cx: Cx) {
+    cx.config_map("a", json!({})).await;
+    let path = cx.core("configmaps/a");
+    let all = (0..16).map(async |n| cx.api.merge(&path, json!({"data": {format!("k{n}"): "v"}})).await);
+    futures::future::join_all(all).await;
+    let read = cx.api.get(&path).await;
+    assert_eq!(read["data"].as_object().map(serde_json::Map::len), Some(16));
 }

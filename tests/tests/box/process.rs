@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         ("kill_keeps_what_was_acknowledged", kill_keeps_what_was_acknowledged),
         ("damaged_database", damaged_database),
         ("command_line", command_line),
+        ("images", images),
     ]
     .map(|(name, test)| {
         Trial::test(format!("process::{name}"), move || {
@@ -202,4 +203,20 @@ fn command_line() {
         let variable = format!("SKIFF_{}", flag.replace('-', "_").to_uppercase());
         assert!(help.contains(&variable), "{variable} is not in the help");
     }
+}
+
+fn images() {
+    let server = Server::control_plane(&[]);
+    let data = server.data();
+    let list = || server.skiff(&["image", "ls", "--data-dir", &data]);
+    let archive = tests::image::archive().to_str().expect("a plain path");
+    assert_eq!(server.skiff(&["image", "import", "--data-dir", &data, archive]).trim(), "docker.io/library/box:1");
+    let row = list().lines().nth(1).map(|l| l.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
+    assert_eq!(row.as_deref(), Some("docker.io/library/box 1"));
+    server.skiff(&["image", "rm", "--data-dir", &data, "box:1"]);
+    assert_eq!(list().lines().count(), 1, "only the header is left");
+    let out =
+        server.command(skiff()).args(["image", "import", "--data-dir", &data, "/dev/null"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && said.starts_with("skiff: ") && said.contains("/dev/null"), "{said}");
 }

@@ -31,15 +31,18 @@ async fn exec(cx: Cx) {
 async fn stdin(cx: Cx) {
     cx.ready_pod(pod("p", "exec sleep 1000", json!({}))).await;
     let pods: kube::Api<Pod> = kube::Api::namespaced(cx.api.kube.clone(), &cx.ns);
-    let mut process = pods.exec("p", ["cat"], &AttachParams::default().stdin(true)).await.expect("exec");
+    let mut process = pods
+        .exec("p", ["sh", "-c", "read a; echo $a; read b; echo $b"], &AttachParams::default().stdin(true).stderr(false))
+        .await
+        .expect("exec");
     let (mut input, mut output) = (process.stdin().expect("asked for"), process.stdout().expect("asked for"));
-    input.write_all(b"there and back\n").await.expect("it listens");
     let mut line = [0; 15];
-    tokio::time::timeout(SOON, output.read_exact(&mut line)).await.expect("in time").expect("it answers");
-    assert_eq!(&line, b"there and back\n");
-    drop(input);
-    let status =
-        tokio::time::timeout(SOON, process.take_status().expect("once")).await.expect("cat ends with its input");
+    for _ in 0..2 {
+        input.write_all(b"there and back\n").await.expect("it listens");
+        tokio::time::timeout(SOON, output.read_exact(&mut line)).await.expect("in time").expect("it answers");
+        assert_eq!(&line, b"there and back\n");
+    }
+    let status = tokio::time::timeout(SOON, process.take_status().expect("once")).await.expect("it ends");
     assert_eq!(status.and_then(|s| s.status).as_deref(), Some("Success"));
 }
 
@@ -121,6 +124,12 @@ async fn with_kubectl(cx: Cx) {
     cx.ready_pod(pod("p", "echo logged; exec sleep 1000", json!({}))).await;
     let Some((ok, out)) = cx.kubectl(&["exec", "p", "--", "sh", "-c", "echo in; exit 5"]) else { return };
     assert!(!ok && out.contains("in\n") && out.contains("exit code 5"), "{out}");
+    let line = format!("(echo one; echo two) | kubectl -n {} exec -i p -- cat", cx.ns);
+    assert_eq!(
+        tests::server::succeed(cx.server.command("sh").args(["-c", &line])),
+        "one\ntwo\n",
+        "cat ends with its input"
+    );
     let (ok, out) = cx.kubectl(&["logs", "p"]).unwrap();
     assert_eq!((ok, out.as_str()), (true, "logged\n"));
     let (ok, out) = cx.kubectl(&["get", "pods", "-o", "wide"]).unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tests::{Cx, SOON};
 
 pub fn trials() -> Vec<Trial> {
-    crate::trials!(ControlPlane: old_groups, tables, discovery, openapi, kubectl_applies, kubectl_reads)
+    crate::trials!(ControlPlane: old_groups, tables, discovery, openapi, applies, reads, called_as_kubectl)
 }
 
 /// As its author published it in 2019: no selector.
@@ -100,55 +100,91 @@ fn file(cx: &Cx, name: &str, content: &Value) -> String {
     path.display().to_string()
 }
 
-async fn kubectl_applies(cx: Cx) {
-    let path = file(&cx, "old", &old_deployment());
-    let Some((ok, out)) = cx.kubectl(&["apply", "-f", &path]) else { return };
-    assert!(
-        ok && out.contains("deployment.extensions/old created") && out.contains("Warning: extensions/v1beta1"),
-        "{out}"
-    );
-    let (ok, out) = cx.kubectl(&["apply", "-f", &path]).unwrap();
-    assert!(ok && out.contains("deployment.extensions/old unchanged"), "{out}");
-    let mut three = old_deployment();
-    three["spec"]["replicas"] = 3.into();
-    let (ok, out) = cx.kubectl(&["apply", "-f", &file(&cx, "three", &three)]).unwrap();
-    assert!(ok && out.contains("deployment.extensions/old configured"), "{out}");
-    cx.api
-        .wait("has three", &cx.core("pods?labelSelector=app%3Dold"), SOON, |l| super::crud::names(l).len() == 3)
-        .await;
-    let typo = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "dta": {}});
-    let (ok, out) = cx.kubectl(&["apply", "-f", &file(&cx, "typo", &typo)]).unwrap();
-    assert!(!ok && out.contains(r#"unknown field "dta""#), "{out}");
-    let (ok, out) = cx.kubectl(&["delete", "-f", &path]).unwrap();
-    assert!(ok && out.contains(r#"deployment.extensions "old" deleted"#), "{out}");
+/// The stock kubectl where there is one, and our own.
+fn clients(cx: &Cx) -> Vec<&'static str> {
+    let mut all = vec!["skiff ctl"];
+    all.extend(cx.kubectl(&["version", "--client"]).map(|_| "kubectl"));
+    all
 }
 
-async fn kubectl_reads(cx: Cx) {
-    let labels = json!({"app": "d"});
-    let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": labels},
-        "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "x"}]}}}});
-    cx.api.post(&cx.of("apps/v1", "deployments"), deployment).await;
-    cx.config_map("a", json!({"k": "v"})).await;
-    for (args, want) in [
-        (&["get", "configmaps"][..], "kube-root-ca.crt"),
-        (&["get", "cm", "a", "-o", "jsonpath={.data.k}"], "v"),
-        (&["get", "cm/a", "-o", "name"], "configmap/a"),
-        (&["get", "cm", "a", "-o", "yaml"], "kind: ConfigMap"),
-        (&["describe", "cm", "a"], "Data"),
-        (&["explain", "deployment.spec.strategy"], "RollingUpdate"),
-        (&["api-resources", "--api-group=apps"], "statefulsets"),
-        (&["api-versions"], "apps/v1"),
-        (&["cluster-info"], "is running at"),
-        (&["version"], "Server Version: v1.36"),
-        (&["get", "all"], "deployment.apps/d"),
-        (&["rollout", "history", "deployment/d"], "REVISION"),
-        (&["label", "cm", "a", "x=y"], "configmap/a labeled"),
-        (&["annotate", "cm", "a", "x=y"], "configmap/a annotated"),
-        (&["wait", "--for=jsonpath={.data.k}=v", "cm/a"], "condition met"),
-    ] {
-        let Some((ok, out)) = cx.kubectl(args) else { return };
-        assert!(ok && out.contains(want), "kubectl {args:?}: {out}");
+fn run(cx: &Cx, client: &str, args: &[&str]) -> (bool, String) {
+    if client == "kubectl" { cx.kubectl(args).expect("it is there") } else { cx.ctl(args) }
+}
+
+async fn applies(cx: Cx) {
+    for client in clients(&cx) {
+        let says = |args: &[&str], succeeds: bool, wants: &[&str]| {
+            let (ok, out) = run(&cx, client, args);
+            assert!(ok == succeeds && wants.iter().all(|w| out.contains(w)), "{client} {args:?}: {out}");
+        };
+        let old = file(&cx, "old", &old_deployment());
+        says(&["apply", "-f", &old], true, &["deployment.extensions/old created", "Warning: extensions/v1beta1"]);
+        says(&["apply", "-f", &old], true, &["deployment.extensions/old unchanged"]);
+        let mut three = old_deployment();
+        three["spec"]["replicas"] = 3.into();
+        says(&["apply", "-f", &file(&cx, "three", &three)], true, &["deployment.extensions/old configured"]);
+        cx.api
+            .wait("has three", &cx.core("pods?labelSelector=app%3Dold"), SOON, |l| super::crud::names(l).len() == 3)
+            .await;
+        let typo = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "dta": {}});
+        says(&["apply", "-f", &file(&cx, "typo", &typo)], false, &[r#"unknown field "dta""#]);
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
+        let map = file(&cx, "map", &map);
+        says(&["apply", "--server-side", "-f", &map], true, &["configmap/a serverside-applied"]);
+        says(
+            &["delete", "-f", &map, "-f", &old],
+            true,
+            &[r#"configmap "a" deleted"#, r#"deployment.extensions "old" deleted"#],
+        );
+        cx.api
+            .wait("has none", &cx.core("pods?labelSelector=app%3Dold"), SOON, |l| super::crud::names(l).is_empty())
+            .await;
     }
-    let (ok, out) = cx.kubectl(&["get", "cm", "none"]).expect("it is there");
-    assert!(!ok && out.contains(r#"Error from server (NotFound): configmaps "none" not found"#), "{out}");
+}
+
+async fn reads(cx: Cx) {
+    cx.config_map("a", json!({"k": "v"})).await;
+    for client in clients(&cx) {
+        for (args, want) in [
+            (&["get", "configmaps"][..], "kube-root-ca.crt"),
+            (&["get", "cm", "a", "-o", "jsonpath={.data.k}"], "v"),
+            (&["get", "cm/a", "-o", "name"], "configmap/a"),
+            (&["get", "cm", "a", "-o", "yaml"], "kind: ConfigMap"),
+            (&["get", "cm", "a", "-o", "custom-columns=N:.metadata.name,K:.data.k"], "a     v"),
+            (&["describe", "cm", "a"], "Data"),
+            (&["explain", "deployment.spec.strategy"], "RollingUpdate"),
+            (&["api-resources", "--api-group=apps"], "statefulsets"),
+            (&["api-versions"], "apps/v1"),
+            (&["cluster-info"], "is running at"),
+            (&["version"], "Server Version: v1.36"),
+            (&["create", "deployment", "d", "--image=x"], "deployment.apps/d created"),
+            (&["get", "all"], "deployment.apps/d"),
+            (&["rollout", "history", "deployment/d"], "REVISION"),
+            (&["scale", "deployment/d", "--replicas=2"], "deployment.apps/d scaled"),
+            (&["set", "image", "deployment/d", "x=y"], "deployment.apps/d image updated"),
+            (&["expose", "deployment/d", "--port=80"], "service/d exposed"),
+            (&["label", "cm", "a", "x=y"], "configmap/a labeled"),
+            (&["get", "cm", "-l", "x=y", "--show-labels"], "x=y"),
+            (&["annotate", "cm", "a", "x=y"], "configmap/a annotated"),
+            (&["wait", "--for=jsonpath={.data.k}=v", "cm/a"], "condition met"),
+            (
+                &["patch", "cm", "a", "-p", r#"{"metadata":{"labels":{"x":null},"annotations":{"x":null}}}"#],
+                "configmap/a patched",
+            ),
+            (&["delete", "deployment/d", "service/d"], r#"deployment.apps "d" deleted"#),
+            (&["auth", "can-i", "get", "pods"], "yes"),
+        ] {
+            let (ok, out) = run(&cx, client, args);
+            assert!(ok && out.contains(want), "{client} {args:?}: {out}");
+        }
+        let (ok, out) = run(&cx, client, &["get", "cm", "none"]);
+        assert!(!ok && out.contains(r#"Error from server (NotFound): configmaps "none" not found"#), "{client}: {out}");
+    }
+}
+
+async fn called_as_kubectl(cx: Cx) {
+    let link = cx.server.dir().join("kubectl");
+    std::os::unix::fs::symlink(tests::server::skiff(), &link).expect("the server's directory");
+    let out = tests::server::succeed(cx.server.command(&link).args(["get", "namespace", &cx.ns]));
+    assert!(out.contains(&cx.ns) && out.contains("Active"), "{out}");
 }

@@ -125,7 +125,7 @@ async fn too_old(server: &Server) {
     let api = server.api().await;
     let path = "/api/v1/namespaces/default/configmaps";
     let first = api.post(path, json!({"metadata": {"name": "a"}})).await;
-    let (page, big) = (api.get("/api/v1/namespaces?limit=1").await, "x".repeat(900_000));
+    let big = "x".repeat(900_000);
     // forgotten in steps of 512 revisions, as soon as there are 32 MB after them
     let small = (0..8).map(async |writer| {
         for n in 0..100 {
@@ -143,6 +143,4 @@ async fn too_old(server: &Server) {
         if kind == "ERROR" && object["code"] == 410 && object["reason"] == "Expired" { Ok(()) } else { Err(kind) }
     })
     .await;
-    let next = page["metadata"]["continue"].as_str().expect("more than one namespace");
-    api.try_get(&format!("/api/v1/namespaces?limit=1&continue={next}")).await.refused(410, "Expired");
 }
