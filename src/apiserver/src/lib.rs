@@ -21,16 +21,16 @@ mod metrics;
 pub mod proxy;
 pub mod quota;
 pub mod security;
-pub mod service_ip;
 mod server;
+pub mod service_ip;
 pub mod special;
 pub mod subresource;
 
 pub use attributes::{Attributes, Authenticator, Authorizer, Decision, User, Verb};
 pub use bootstrap::Address;
 pub use engine::Engine;
-pub use lookup::Lookup;
 pub use health::Health;
+pub use lookup::Lookup;
 pub use server::{Config, Server};
 
 /// The Kubernetes version whose API this is, and skiff's own.
