@@ -101,7 +101,7 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         let applied = if flags.server_side {
             server_side(s, &flags, &info, dry_run).await.map(|o| (o, "serverside-applied"))
         } else {
-            client_side(s, &flags, &info, dry_run).await
+            client_side(s, &flags, &info, dry_run, true).await
         };
         let Some((object, what)) = failed.keep_later(applied) else { continue };
         if matches!(printer, None | Some(Printer::Name)) {
@@ -173,8 +173,15 @@ pub fn with_last_applied(object: &Value) -> Value {
     bare
 }
 
-async fn client_side(s: &Session, flags: &Flags, info: &Info, dry_run: DryRun) -> Result<(Value, &'static str)> {
-    let modified = with_last_applied(&info.object);
+/// `annotate`: leave the last-applied annotation, which `diff` does not.
+async fn client_side(
+    s: &Session,
+    flags: &Flags,
+    info: &Info,
+    dry_run: DryRun,
+    annotate: bool,
+) -> Result<(Value, &'static str)> {
+    let modified = if annotate { with_last_applied(&info.object) } else { info.object.clone() };
     let manager = flags.field_manager.as_deref().unwrap_or("kubectl-client-side-apply");
     let query = [
         ("fieldManager", manager),
@@ -194,7 +201,7 @@ async fn client_side(s: &Session, flags: &Flags, info: &Info, dry_run: DryRun) -
     if original.is_none() && !text(&live, "/metadata/deletionTimestamp").is_empty() {
         return Err(Error::other(format!("{} is being deleted", info.id())));
     }
-    if original.is_none() {
+    if original.is_none() && annotate {
         eprintln!(
             "Warning: resource {}/{} is missing the {LAST_APPLIED} annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.",
             info.mapping.plural, info.name
@@ -283,11 +290,8 @@ pub async fn diff(s: &Session, flags: DiffFlags) -> Result<()> {
         wait: false,
         show_managed_fields: false,
     };
-    let folder = tempfile::tempdir()?;
-    let sides = [folder.path().join("LIVE"), folder.path().join("MERGED")];
-    for side in &sides {
-        std::fs::create_dir(side)?;
-    }
+    let folder = |name: &str| tempfile::Builder::new().prefix(name).tempdir();
+    let sides = [folder("LIVE-")?, folder("MERGED-")?];
     for info in s.local(&apply.files).await? {
         let live = match info.live(s).await {
             Ok(live) => Some(live),
@@ -296,7 +300,7 @@ pub async fn diff(s: &Session, flags: DiffFlags) -> Result<()> {
         };
         let merged = match apply.server_side {
             true => server_side(s, &apply, &info, DryRun::Server).await?,
-            false => client_side(s, &apply, &info, DryRun::Server).await?.0,
+            false => client_side(s, &apply, &info, DryRun::Server, false).await?.0,
         };
         let m = &info.mapping;
         let name = [m.group.as_str(), &m.version, &m.kind, &info.namespace, &info.name].join(".");
@@ -304,14 +308,15 @@ pub async fn diff(s: &Session, flags: DiffFlags) -> Result<()> {
         for (side, object) in sides.iter().zip([live, Some(merged)]) {
             if let Some(mut object) = object {
                 hide_managed_fields(&mut object);
-                std::fs::write(side.join(&name), yaml::to_string(&object))?;
+                std::fs::write(side.path().join(&name), yaml::to_string(&object))?;
             }
         }
     }
     let external = std::env::var("KUBECTL_EXTERNAL_DIFF").unwrap_or_else(|_| "diff -u -N".into());
     let mut words = external.split_whitespace();
     let mut command = tokio::process::Command::new(words.next().unwrap_or("diff"));
-    let status = command.args(words).args(&sides).stdin(Stdio::null()).status().await?;
+    let status =
+        command.args(words).args(sides.iter().map(tempfile::TempDir::path)).stdin(Stdio::null()).status().await?;
     match status.code() {
         Some(0) => Ok(()),
         Some(code) => Err(Error::Exit(u8::try_from(code).unwrap_or(1))),

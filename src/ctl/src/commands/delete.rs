@@ -114,7 +114,8 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
         }
         let path = with_query(&info.path(), &[("dryRun", dry_run.query())]);
         let answer = match dry_run.client() {
-            true => info.live(s).await,
+            true if info.source.is_empty() => info.live(s).await,
+            true => Ok(info.object.clone()),
             false => s.send(Method::DELETE, &path, JSON, Some(&options)).await,
         };
         if flags.ignore_not_found && answer.as_ref().is_err_and(Error::is_not_found) {

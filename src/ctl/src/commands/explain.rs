@@ -28,7 +28,10 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
             "You must specify the type of resource to explain. Use \"kubectl api-resources\" for a complete list of supported resources.",
         ));
     };
-    let (mapping, path) = split(s, resource).await?;
+    let (mapping, path) = split(s, resource).await.map_err(|e| match e {
+        Error::Other(why) => Error::Plain(why),
+        e => e,
+    })?;
     let mapping = match &flags.api_version {
         Some(version) => s.mappings().await?.of_kind(version, &mapping.kind)?,
         None => mapping,
@@ -149,9 +152,9 @@ fn explain(document: &Value, m: &Mapping, path: &[String], recursive: bool) -> R
             return Err(Error::other(format!("field {name:?} does not exist")));
         }
         if i + 1 == path.len() {
-            let required = is_required(inner(document, schema), name);
-            out += &format!("FIELD: {name} <{}>{required}\n", type_of(field));
+            out += &format!("FIELD: {name} <{}>\n", type_of(field));
             out += &enumeration(resolve(document, field), "");
+            out.push('\n');
             out.push('\n');
         }
         description = match text(field, "/description") {

@@ -149,7 +149,9 @@ pub fn priority_class(w: &mut Out, o: &Value) {
     w.field(0, "GlobalDefault", (o["globalDefault"] == true).to_string());
     w.field(0, "PreemptionPolicy", text(o, "/preemptionPolicy"));
     w.field(0, "Description", text(o, "/description"));
-    w.annotations(0, &o["metadata"]["annotations"]);
+    let annotations = o["metadata"]["annotations"].as_object().into_iter().flatten();
+    let all: Vec<String> = annotations.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    w.field(0, "Annotations", if all.is_empty() { "<none>".into() } else { all.join(",") });
 }
 
 /// A rule for one resource or path.

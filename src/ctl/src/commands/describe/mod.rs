@@ -99,6 +99,7 @@ async fn describe(s: &Session, info: &Info, show_events: bool) -> Result<String>
             return Ok(w.finish());
         }
         ("", "Endpoints") => service::endpoints_object(&mut w, &info.object),
+        ("discovery.k8s.io", "EndpointSlice") => service::endpoint_slice(&mut w, &info.object),
         ("scheduling.k8s.io", "PriorityClass") => config::priority_class(&mut w, &info.object),
         ("", "ConfigMap") => config::config_map(&mut w, &info.object),
         ("", "Secret") => {

@@ -219,7 +219,9 @@ fn allocated(w: &mut Out, node: &Value, pods: &[Value]) {
     w.put(0, "Allocated resources:\n  (Total limits may be over 100 percent, i.e., overcommitted.)");
     w.put(1, "Resource\tRequests\tLimits");
     w.put(1, "--------\t--------\t------");
-    for resource in ["cpu", "memory", "ephemeral-storage"] {
+    let huge = node["status"]["allocatable"].as_object().into_iter().flatten().map(|(k, _)| k.as_str());
+    let huge = huge.filter(|k| k.starts_with("hugepages-"));
+    for resource in ["cpu", "memory", "ephemeral-storage"].into_iter().chain(huge) {
         let cell = |a: &Amounts| {
             let q = get(a, resource);
             format!("{q} ({}%)", percent(q, resource))
@@ -228,7 +230,7 @@ fn allocated(w: &mut Out, node: &Value, pods: &[Value]) {
     }
     let standard = ["cpu", "memory", "ephemeral-storage", "pods"];
     let allocatable = node["status"]["allocatable"].as_object().into_iter().flatten();
-    for (resource, _) in allocatable.filter(|(k, _)| !standard.contains(&k.as_str())) {
+    for (resource, _) in allocatable.filter(|(k, _)| !standard.contains(&k.as_str()) && !k.starts_with("hugepages-")) {
         w.put(1, format!("{resource}\t{}\t{}", plain_zero(&totals[0], resource), plain_zero(&totals[1], resource)));
     }
 }

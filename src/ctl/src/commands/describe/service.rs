@@ -126,3 +126,42 @@ pub fn endpoints_object(w: &mut Out, o: &Value) {
         w.put(0, "");
     }
 }
+
+/// `describe endpointslice`
+pub fn endpoint_slice(w: &mut Out, o: &Value) {
+    w.name(o);
+    w.namespace(o);
+    w.labels(0, "Labels", &o["metadata"]["labels"]);
+    w.annotations(0, &o["metadata"]["annotations"]);
+    w.field(0, "AddressType", text(o, "/addressType"));
+    let or_unset = |t: &str| if t.is_empty() { "<unset>".to_owned() } else { t.to_owned() };
+    let ports = list(o, "/ports");
+    if ports.is_empty() {
+        w.field(0, "Ports", "<unset>");
+    } else {
+        w.put(0, "Ports:");
+        w.put(1, "Name\tPort\tProtocol");
+        w.put(1, "----\t----\t--------");
+        for p in ports {
+            let port = p["port"].as_i64().map_or_else(|| "<unset>".to_owned(), |p| p.to_string());
+            w.put(1, format!("{}\t{port}\t{}", or_unset(text(p, "/name")), text(p, "/protocol")));
+        }
+    }
+    let endpoints = list(o, "/endpoints");
+    if endpoints.is_empty() {
+        w.field(0, "Endpoints", "<none>");
+        return;
+    }
+    w.put(0, "Endpoints:");
+    for e in endpoints {
+        w.put(1, format!("- Addresses:\t{}", joined(&e["addresses"], ", ")));
+        w.put(2, "Conditions:");
+        w.field(3, "Ready", e["conditions"]["ready"].as_bool().map_or_else(|| "<unset>".to_owned(), |b| b.to_string()));
+        w.field(2, "Hostname", or_unset(text(e, "/hostname")));
+        if e["targetRef"].is_object() {
+            w.field(2, "TargetRef", format!("{}/{}", text(e, "/targetRef/kind"), text(e, "/targetRef/name")));
+        }
+        w.field(2, "NodeName", or_unset(text(e, "/nodeName")));
+        w.field(2, "Zone", or_unset(text(e, "/zone")));
+    }
+}
