@@ -98,10 +98,10 @@ fn life_of_a_node() {
     assert_eq!(processes(&server), 0, "no processes");
     let data = server.data();
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-    let run = run_dirs(&server);
-    let left: Vec<_> =
-        mounts.lines().filter(|m| m.contains(&data) || run.iter().any(|r| m.contains(r.as_str()))).collect();
+    let run = format!("/run/skiff-{}", id(&server));
+    let left: Vec<_> = mounts.lines().filter(|m| m.contains(&data) || m.contains(&run)).collect();
     assert!(left.is_empty(), "no mounts: {left:#?}");
+    assert!(!std::path::Path::new(&run).exists(), "no sockets");
     let links = succeed(server.command("ip").args(["-brief", "link"]));
     let links: Vec<_> = links.lines().filter_map(|l| l.split_whitespace().next()).collect();
     assert!(links.iter().all(|l| *l == "lo" || l.starts_with("up")), "no interfaces: {links:?}");
@@ -136,10 +136,6 @@ fn id(server: &Server) -> String {
     format!("{hash:08x}")
 }
 
-fn run_dirs(server: &Server) -> Vec<String> {
-    vec![format!("/run/skiff-{}", id(server))]
-}
-
 fn cgroups(server: &Server) -> Vec<String> {
     let out = std::process::Command::new("find")
         .args(["/sys/fs/cgroup", "-maxdepth", "3", "-name", &format!("*{}*", id(server))])
@@ -149,7 +145,7 @@ fn cgroups(server: &Server) -> Vec<String> {
 }
 
 fn kill_container(server: &Server, container: &str) {
-    let group = format!("{}", id(server));
+    let group = id(server);
     let mut killed = 0;
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();

@@ -33,6 +33,8 @@ pub fn killall(state_dir: &Path, run_dir: &Path, cgroup_root: &str) -> Result<()
     unmount_below(run_dir)?;
     remove_tree(&run_dir.join("s"))?;
     remove_tree(&run_dir.join("m"))?;
+    // unless something else is in it
+    let _ = fs::remove_dir(run_dir);
     remove_tree(&state_dir.join("sandboxes"))
 }
 
