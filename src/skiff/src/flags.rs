@@ -95,9 +95,9 @@ pub struct ServerFlags {
     /// The network of all services
     #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_delimiter = ',')]
     pub service_cidr: Vec<IpNet>,
-    /// The address of cluster DNS; inside the service network
-    #[arg(long, env = "SKIFF_CLUSTER_DNS", default_value = "10.43.0.10")]
-    pub cluster_dns: IpAddr,
+    /// The address of cluster DNS; inside the service network [default: its tenth, 10.43.0.10]
+    #[arg(long, env = "SKIFF_CLUSTER_DNS")]
+    pub cluster_dns: Option<IpAddr>,
     /// The domain of cluster DNS
     #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,

@@ -47,7 +47,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}:{}", flags.bind_address, flags.https_listen_port))?;
     let port = listener.local_addr().context("listener")?.port();
-    let service_ip = first_service_ip(&flags);
+    let service_ip = service_ip(&flags, 1);
     let pki = pki::Pki::open(
         &paths.server(),
         &pki::Options {
@@ -101,7 +101,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         service_ip,
         server_ip: node.ips[0],
         server_port: port,
-        cluster_dns: (!flags.disable.contains(&Component::Dns)).then_some(flags.cluster_dns),
+        cluster_dns: (!flags.disable.contains(&Component::Dns)).then_some(cluster_dns(&flags)),
     };
     server.publish(&address).await.context("the kubernetes service")?;
     started.store(true, Ordering::Release);
@@ -168,9 +168,14 @@ impl Node {
     }
 }
 
-fn first_service_ip(flags: &ServerFlags) -> IpAddr {
-    let first = flags.service_cidr.first().and_then(|c| c.hosts().next());
-    first.unwrap_or_else(|| IpAddr::from([10, 43, 0, 1]))
+/// The `n`th address of the service network, counted from 1, which is the `kubernetes` Service's.
+fn service_ip(flags: &ServerFlags, n: u8) -> IpAddr {
+    let nth = flags.service_cidr.first().and_then(|c| c.hosts().nth(usize::from(n) - 1));
+    nth.unwrap_or_else(|| IpAddr::from([10, 43, 0, n]))
+}
+
+fn cluster_dns(flags: &ServerFlags) -> IpAddr {
+    flags.cluster_dns.unwrap_or_else(|| service_ip(flags, 10))
 }
 
 fn agent_options(flags: &ServerFlags, node: &Node, paths: Paths) -> Result<agent::Options> {
@@ -191,7 +196,7 @@ fn agent_options(flags: &ServerFlags, node: &Node, paths: Paths) -> Result<agent
         taints,
         root_dir: paths.agent(),
         log_dir: paths.agent().join("logs"),
-        cluster_dns: vec![flags.cluster_dns],
+        cluster_dns: vec![cluster_dns(flags)],
         cluster_domain: flags.cluster_domain.clone(),
         kubelet_version: apiserver::GIT_VERSION.to_owned(),
         ..kubelet::Config::default()
@@ -201,7 +206,7 @@ fn agent_options(flags: &ServerFlags, node: &Node, paths: Paths) -> Result<agent
         node,
         cluster_cidrs: flags.cluster_cidr.clone(),
         service_cidrs: flags.service_cidr.clone(),
-        cluster_dns: flags.cluster_dns,
+        cluster_dns: cluster_dns(flags),
         cluster_domain: flags.cluster_domain.clone(),
         disable: flags.disable.clone(),
     })

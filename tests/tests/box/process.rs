@@ -45,7 +45,7 @@ fn second_server_is_refused() {
 fn flags_environment_and_file() {
     let server = Server::control_plane(&[]);
     let file = server.dir().join("config.yaml");
-    let text = "service-cidr: 10.77.0.0/16\ncluster-dns: 10.77.0.10\nservice-node-port-range: 31000-31010\nwrite-kubeconfig-mode: \"0640\"\ntls-san:\n- a.example\n";
+    let text = "service-cidr: 10.77.0.0/16\nservice-node-port-range: 31000-31010\nwrite-kubeconfig-mode: \"0640\"\ntls-san:\n- a.example\n";
     std::fs::write(&file, text).unwrap();
     let mut command = server.server_command();
     // the environment wins over the file
@@ -60,6 +60,8 @@ fn flags_environment_and_file() {
             |name: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
         let kubernetes = api.get(&format!("{services}/kubernetes")).await;
         assert_eq!(kubernetes["spec"]["clusterIP"], "10.77.0.1");
+        let dns = api.get("/api/v1/namespaces/kube-system/services/kube-dns").await;
+        assert_eq!(dns["spec"]["clusterIP"], "10.77.0.10", "it follows the service network");
         for name in ["a", "b"] {
             let port = api.post(services, service(name)).await["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
             assert!((32000..=32001).contains(&port), "{port}");
