@@ -8,11 +8,23 @@ use crate::kinds::core::pod::default_template;
 use crate::kinds::table::{containers, count, name, selector};
 use crate::kinds::tree::{has, made, number, or, or_zero, text};
 use crate::kinds::workload;
-use crate::strategy::{AGE, Column, NAME, Scale, age, set};
+use crate::strategy::{AGE, Column, NAME, Scale, age, copy, set};
 
 pub(super) struct Deployment;
 
 impl Strategy for Deployment {
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        let status = new.get("status").cloned();
+        let mut metadata = new.get("metadata").cloned();
+        // upstream's deploymentStatusStrategy: labels are the main resource's
+        if let Some(m) = &mut metadata {
+            copy(m, &old["metadata"], "labels");
+        }
+        *new = old.clone();
+        set(new, "status", status);
+        set(new, "metadata", metadata);
+    }
+
     fn default(&self, object: &mut Value) {
         let Some(spec) = made(object, "spec") else { return };
         or(spec, "replicas", 1);
