@@ -104,11 +104,6 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         cluster_dns: (!flags.disable.contains(&Component::Dns)).then_some(cluster_dns(&flags)),
     };
     server.publish(&address).await.context("the kubernetes service")?;
-    started.store(true, Ordering::Release);
-    let url = format!("https://127.0.0.1:{port}");
-    write_kubeconfig(&flags.write_kubeconfig, &pki.admin_kubeconfig(&url), flags.write_kubeconfig_mode)?;
-    tracing::info!(%url, kubeconfig = %flags.write_kubeconfig.display(), "the API is ready");
-
     let manager = server.client(User::system("system:kube-controller-manager"));
     if !flags.disable.contains(&Component::Controllers) {
         let config =
@@ -133,6 +128,11 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         dialer.set(agent.dialer());
         tasks.spawn(agent.run(stop.clone()));
     }
+
+    started.store(true, Ordering::Release);
+    let url = format!("https://127.0.0.1:{port}");
+    write_kubeconfig(&flags.write_kubeconfig, &pki.admin_kubeconfig(&url), flags.write_kubeconfig_mode)?;
+    tracing::info!(%url, kubeconfig = %flags.write_kubeconfig.display(), "the API is ready");
 
     tokio::select! {
         () = stop.cancelled() => {}
