@@ -86,7 +86,8 @@ impl Log {
         let rest = std::mem::take(&mut self.pending[source as usize]);
         if !rest.is_empty() {
             let mut out = Vec::with_capacity(rest.len() + 64);
-            entry(&mut out, &timestamp(now_nanos), source, b'F', &rest, &[]);
+            // without its newline it is a piece, as containerd has it
+            entry(&mut out, &timestamp(now_nanos), source, b'P', &rest, &[]);
             self.append(&out, now_nanos);
         }
     }
@@ -183,7 +184,7 @@ mod tests {
         log.finish(Source::Stdout, NOW);
         log.finish(Source::Stderr, NOW);
         let t = timestamp(NOW);
-        let want = format!("{t} stdout F one\n{t} stderr F err\n{t} stderr F \n{t} stdout F two\n{t} stdout F last\n");
+        let want = format!("{t} stdout F one\n{t} stderr F err\n{t} stderr F \n{t} stdout F two\n{t} stdout P last\n");
         assert_eq!(read(&path), want);
     }
 
