@@ -1,5 +1,6 @@
 //! The trait behind which the API lies.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use api::{Gvr, Object, Status, Value};
 use async_trait::async_trait;
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 /// What a request is about. An empty `namespace` means all of them, or that the resource is cluster-scoped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -141,4 +143,10 @@ pub type BoxIo = Box<dyn Io>;
 pub trait NodeDialer: Send + Sync + 'static {
     /// Errors with `NotFound` for a node that this server does not know.
     async fn dial(&self, node: &str) -> std::io::Result<BoxIo>;
+
+    /// TCP to an address in the cluster (a pod's, a node's): for proxies, webhooks and aggregated APIs. From this machine
+    /// where it has a route there, else by way of the node that has.
+    async fn connect(&self, address: SocketAddr) -> std::io::Result<BoxIo> {
+        Ok(Box::new(TcpStream::connect(address).await?))
+    }
 }

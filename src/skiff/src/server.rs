@@ -6,7 +6,7 @@
 //!                              └─ in process: controllers, scheduler, this machine's node
 //! ```
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -282,6 +282,12 @@ impl NodeDialer for LateDialer {
         match self.0.get() {
             Some(dialer) => dialer.dial(node).await,
             None => Err(std::io::Error::new(std::io::ErrorKind::NotFound, format!("no connection to node {node}"))),
+        }
+    }
+    async fn connect(&self, address: SocketAddr) -> std::io::Result<BoxIo> {
+        match self.0.get() {
+            Some(dialer) => dialer.connect(address).await,
+            None => Ok(Box::new(tokio::net::TcpStream::connect(address).await?)),
         }
     }
 }

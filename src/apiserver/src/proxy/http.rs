@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use client::{BoxIo, NodeDialer};
 use http_body_util::BodyExt;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 
 use super::place::{Place, Reference, pod, service};
 use super::stream::{is_upgrade, join, pass, send, strip_hop_by_hop};
@@ -65,9 +64,9 @@ impl Proxy {
             Backend::Kubelet(node) => return self.dialer.dial(node).await,
             Backend::Place(place) => place,
         };
-        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(place.address)).await??;
+        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, self.dialer.connect(place.address)).await??;
         if !place.https {
-            return Ok(Box::new(tcp));
+            return Ok(tcp);
         }
         let connector = tokio_rustls::TlsConnector::from(trusting_all().map_err(std::io::Error::other)?);
         let name = ServerName::IpAddress(place.address.ip().into());
