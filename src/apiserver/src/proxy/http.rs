@@ -10,8 +10,9 @@ use client::{BoxIo, NodeDialer};
 use http_body_util::BodyExt;
 use rustls::pki_types::ServerName;
 
+use super::html::Rewriter;
 use super::place::{Place, Reference, pod, service};
-use super::stream::{is_upgrade, join, pass, send, strip_hop_by_hop};
+use super::stream::{is_upgrade, join, pass, pass_through, send, strip_hop_by_hop};
 use crate::Lookup;
 use crate::authn::without_bearer;
 use crate::http::Body;
@@ -130,8 +131,19 @@ impl Connect for Proxy {
                 parts.headers.insert(header::LOCATION, value);
             }
         }
-        Ok(Response::from_parts(parts, pass(body)))
+        if !is_plain_html(&parts.headers) {
+            return Ok(Response::from_parts(parts, pass(body)));
+        }
+        parts.headers.remove(header::CONTENT_LENGTH);
+        let rewriter = Rewriter::new(move |link: &str| relocate(link, &prefix, &[&host], https));
+        Ok(Response::from_parts(parts, pass_through(body, rewriter)))
     }
+}
+
+fn is_plain_html(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("text/html"))
+        && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
 /// A proxied root without its slash is sent to the one with it, or relative links would miss it.
@@ -148,6 +160,8 @@ fn to_folder(path: &str, query: Option<&str>) -> Result<Response<Body>, Status> 
 fn onward(mut headers: HeaderMap, path: &str, host: &str) -> HeaderMap {
     without_bearer(&mut headers);
     strip_hop_by_hop(&mut headers);
+    // pages come plain: their links are rewritten
+    headers.remove(header::ACCEPT_ENCODING);
     let client_host = headers.remove(header::HOST);
     if let Some(host) = client_host {
         headers.insert("x-forwarded-host", host);

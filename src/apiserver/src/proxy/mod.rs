@@ -10,6 +10,7 @@
 //! business.
 
 mod container;
+mod html;
 mod http;
 mod kubelet;
 mod place;

@@ -1,12 +1,13 @@
 //! One request over one byte stream, and the joining of two upgraded ones.
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, BodyStream, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::html::Rewriter;
 use crate::http::Body;
 
 type Request = ::http::Request<BoxBody<Bytes, hyper::Error>>;
@@ -60,12 +61,32 @@ pub fn empty() -> BoxBody<Bytes, hyper::Error> {
 
 /// The backend's body, handed on piece by piece as it comes.
 pub fn pass(body: Incoming) -> Body {
-    Body::stream(BodyStream::new(body).filter_map(|frame| async {
+    Body::stream(data(body))
+}
+
+/// The backend's page with its links rewritten.
+pub fn pass_through<F>(body: Incoming, rewriter: Rewriter<F>) -> Body
+where
+    F: Fn(&str) -> String + Send + 'static,
+{
+    let ended = (Box::pin(data(body)), Some(rewriter));
+    Body::stream(futures::stream::unfold(ended, |(mut data, rewriter)| async {
+        let mut rewriter = rewriter?;
+        Some(match data.next().await {
+            Some(Ok(piece)) => (Ok(Bytes::from(rewriter.feed(&piece))), (data, Some(rewriter))),
+            Some(Err(error)) => (Err(error), (data, None)),
+            None => (Ok(Bytes::from(rewriter.finish())), (data, None)),
+        })
+    }))
+}
+
+fn data(body: Incoming) -> impl Stream<Item = std::io::Result<Bytes>> {
+    BodyStream::new(body).filter_map(|frame| async {
         match frame {
             Ok(frame) => frame.into_data().ok().map(Ok),
             Err(error) => Some(Err(std::io::Error::other(error))),
         }
-    }))
+    })
 }
 
 /// Both sides have agreed to upgrade: answers the client with the backend's `101` and joins the two until one of them ends.
