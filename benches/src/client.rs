@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
@@ -27,6 +28,8 @@ pub struct Cluster {
     authority: String,
     name: ServerName<'static>,
     tls: TlsConnector,
+    /// Without a client certificate.
+    anonymous: TlsConnector,
     token: Option<String>,
 }
 
@@ -59,6 +62,7 @@ impl Cluster {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let tls = tls.with_root_certificates(roots);
+        let anonymous = tls.clone().with_no_client_auth();
         let tls = match (pem(&user, "client-certificate")?, pem(&user, "client-key")?) {
             (Some(cert), Some(key)) => {
                 let chain = CertificateDer::pem_slice_iter(&cert).collect::<Result<_, _>>()?;
@@ -72,6 +76,7 @@ impl Cluster {
             authority: format!("{host}:{}", uri.port_u16().unwrap_or(443)),
             name: ServerName::try_from(host.trim_matches(['[', ']']).to_string())?,
             tls: TlsConnector::from(Arc::new(tls)),
+            anonymous: TlsConnector::from(Arc::new(anonymous)),
             token: user["token"].as_str().map(|t| format!("Bearer {t}")),
         })
     }
@@ -156,6 +161,47 @@ impl Space {
     }
     pub fn pods(&self) -> String {
         format!("/api/v1/namespaces/{}/pods", self.name)
+    }
+    /// The cluster as a service account sees it that a Role lets at the ConfigMaps of this namespace and nothing else: what is
+    /// measured goes through RBAC, which `system:masters` would not.
+    pub async fn user(&self, cluster: &Cluster, admin: &mut Conn) -> Result<Cluster> {
+        let (core, rbac) = (
+            format!("/api/v1/namespaces/{}/serviceaccounts", self.name),
+            format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", self.name),
+        );
+        let name = json!({"name": "bench"});
+        let (group, version) = ("rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1");
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": name});
+        admin.post(&core, account.to_string().into()).await?;
+        let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]});
+        let role = json!({"apiVersion": version, "kind": "Role", "metadata": name, "rules": [rule]});
+        admin.post(&format!("{rbac}/roles"), role.to_string().into()).await?;
+        let binding = json!({
+            "apiVersion": version, "kind": "RoleBinding", "metadata": name,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "bench"},
+            "subjects": [{"kind": "ServiceAccount", "name": "bench", "namespace": self.name}],
+        });
+        admin.post(&format!("{rbac}/rolebindings"), binding.to_string().into()).await?;
+        let ask = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let answer: Value =
+            serde_json::from_slice(&admin.post(&format!("{core}/bench/token"), ask.to_string().into()).await?)?;
+        let token = answer["status"]["token"].as_str().context("no token")?;
+        let user = Cluster {
+            authority: cluster.authority.clone(),
+            name: cluster.name.clone(),
+            tls: cluster.anonymous.clone(),
+            anonymous: cluster.anonymous.clone(),
+            token: Some(format!("Bearer {token}")),
+        };
+        // the authorizer has the binding when it is told of it
+        let (mut conn, deadline) = (user.connect().await?, Instant::now() + Duration::from_secs(30));
+        while let Err(error) = conn.get(&self.maps()).await {
+            if Instant::now() > deadline {
+                return Err(error.context("the role does not take effect"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(user)
     }
     pub async fn remove(self, conn: &mut Conn) -> Result<()> {
         conn.delete(&self.maps()).await?;

@@ -62,6 +62,7 @@ async fn fill(cluster: &Cluster, space: &Space, in_flight: usize, count: usize) 
 pub async fn creates(cluster: &Cluster, in_flight: usize, count: usize) -> Result<Report> {
     let mut conn = cluster.connect().await?;
     let space = Space::create(&mut conn).await?;
+    let cluster = &space.user(cluster, &mut conn).await?;
     let (took, times) = fill(cluster, &space, in_flight, count).await?;
     space.remove(&mut conn).await?;
     let name = format!("create {count} ConfigMaps, {in_flight} in flight");
@@ -72,6 +73,7 @@ pub async fn gets(cluster: &Cluster, in_flight: usize, count: usize) -> Result<R
     let objects = 1000;
     let mut conn = cluster.connect().await?;
     let space = Space::create(&mut conn).await?;
+    let cluster = &space.user(cluster, &mut conn).await?;
     fill(cluster, &space, 20, objects).await?;
     let maps = space.maps();
     let get = move |i: usize| (Method::GET, format!("{maps}/m{:06}", i * 7919 % objects), Bytes::new());
@@ -84,11 +86,13 @@ pub async fn gets(cluster: &Cluster, in_flight: usize, count: usize) -> Result<R
 pub async fn list(cluster: &Cluster, objects: usize, count: usize) -> Result<Report> {
     let mut conn = cluster.connect().await?;
     let space = Space::create(&mut conn).await?;
+    let cluster = &space.user(cluster, &mut conn).await?;
     fill(cluster, &space, 50, objects).await?;
     let (mut times, mut bytes) = (Vec::new(), 0);
+    let mut user = cluster.connect().await?;
     for _ in 0..count {
         let start = Instant::now();
-        bytes = conn.get(&space.maps()).await?.len();
+        bytes = user.get(&space.maps()).await?.len();
         times.push(start.elapsed());
     }
     space.remove(&mut conn).await?;

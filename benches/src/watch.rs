@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn watch(cluster: &Cluster, watchers: usize, patches: usize, in_flight: usize) -> Result<Report> {
     let mut conn = cluster.connect().await?;
     let space = Space::create(&mut conn).await?;
+    let cluster = &space.user(cluster, &mut conn).await?;
     let mut version = String::new();
     for i in 0..in_flight {
         let made: Value = serde_json::from_slice(&conn.post(&space.maps(), config_map(&format!("m{i}"))).await?)?;
