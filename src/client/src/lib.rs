@@ -1,7 +1,7 @@
 //! How everything in skiff talks to the API.
 //!
 //! [`Client`] is the one door. In a server process `apiserver` implements it over its engine (no HTTP, no serialisation,
-//! an identity instead of a socket); elsewhere it is HTTP. [`Api`] puts types on it, [`Informer`] keeps a set of objects at
+//! an identity instead of a socket); elsewhere it is [`HttpClient`]. [`Api`] puts types on it, [`Informer`] keeps a set of objects at
 //! hand, [`WorkQueue`] feeds reconcilers.
 //!
 //! ```text
@@ -12,6 +12,7 @@ mod client;
 mod clock;
 mod controller;
 pub mod fake;
+mod http;
 mod informer;
 mod informers;
 mod lease;
@@ -25,6 +26,7 @@ pub use client::{
 };
 pub use clock::{Clock, SystemClock, now_rfc3339};
 pub use controller::{Controller, ObjectKey, Requeue};
+pub use http::{HttpClient, HttpConfig, is_unreachable, unreachable};
 pub use informer::{Change, Index, Informer, Selector, by_controller};
 pub use informers::Informers;
 pub use lease::{Election, elect};
