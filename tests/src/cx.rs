@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::server::skiff;
+use crate::machine::skiff;
 use crate::{Api, SOON, Server};
 
 /// A test's world: a server, a client of its admin, a namespace of its own.
@@ -86,7 +86,8 @@ async fn tell(api: &Api, ns: &str) {
 }
 
 impl Cx {
-    async fn new(server: Arc<Server>, name: &str) -> Cx {
+    /// A namespace of its own for the test of this name.
+    pub async fn new(server: Arc<Server>, name: &str) -> Cx {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let last = name.rsplit("::").next().unwrap_or_default().replace('_', "-");
         let ns = format!("{last:.40}-{}", COUNT.fetch_add(1, Ordering::Relaxed));

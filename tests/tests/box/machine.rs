@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tests::machine::succeed;
 use tests::pods::{container, is_ready};
-use tests::server::succeed;
 use tests::{Api, SOON, Server};
 
 pub fn trials() -> Vec<Trial> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::json;
-use tests::server::skiff;
+use tests::machine::skiff;
 use tests::{SOON, Server, until};
 
 pub fn trials() -> Vec<Trial> {

@@ -126,7 +126,7 @@ async fn with_kubectl(cx: Cx) {
     assert!(!ok && out.contains("in\n") && out.contains("exit code 5"), "{out}");
     let line = format!("(echo one; echo two) | kubectl -n {} exec -i p -- cat", cx.ns);
     assert_eq!(
-        tests::server::succeed(cx.server.command("sh").args(["-c", &line])),
+        tests::machine::succeed(cx.server.command("sh").args(["-c", &line])),
         "one\ntwo\n",
         "cat ends with its input"
     );

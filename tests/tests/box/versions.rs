@@ -184,7 +184,7 @@ async fn reads(cx: Cx) {
 
 async fn called_as_kubectl(cx: Cx) {
     let link = cx.server.dir().join("kubectl");
-    std::os::unix::fs::symlink(tests::server::skiff(), &link).expect("the server's directory");
-    let out = tests::server::succeed(cx.server.command(&link).args(["get", "namespace", &cx.ns]));
+    std::os::unix::fs::symlink(tests::machine::skiff(), &link).expect("the server's directory");
+    let out = tests::machine::succeed(cx.server.command(&link).args(["get", "namespace", &cx.ns]));
     assert!(out.contains(&cx.ns) && out.contains("Active"), "{out}");
 }
