@@ -119,6 +119,12 @@ impl Api {
     pub async fn post(&self, path: &str, body: Value) -> Value {
         self.try_post(path, &body).await.ok()
     }
+    /// Creates an object; false where no answer says that it is there: refused, cut off, or another had made it.
+    pub async fn post_or_error(&self, path: &str, body: Value) -> bool {
+        let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+        let request = request.body(Body::from(body.to_string().into_bytes())).expect("a request");
+        self.kube.send(request).await.is_ok_and(|r| r.status().is_success())
+    }
     pub async fn put(&self, path: &str, body: Value) -> Value {
         self.try_put(path, &body).await.ok()
     }

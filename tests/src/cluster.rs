@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::ops::Deref;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::lan::Lan;
-use crate::machine::{Machine, skiff};
+use crate::machine::{Machine, skiff, succeed};
 use crate::{Cx, SOON, Server};
 
 /// A machine that runs `skiff agent`.
@@ -24,12 +25,32 @@ pub struct Agent {
 impl Agent {
     /// `skiff agent` with this agent's arguments, not yet run.
     pub fn agent_command(&self) -> Command {
-        let mut command = self.command(skiff());
-        command.args(["agent", "--data-dir", &self.data(), "--node-name", &self.name]).args(&self.args);
-        command
+        self.agent(skiff(), &self.args)
     }
     pub fn start(&self) {
         self.spawn(self.agent_command(), || true);
+    }
+    /// With another binary.
+    pub fn start_as(&self, skiff: &Path) {
+        self.spawn(self.agent(skiff, &self.args), || true);
+    }
+    /// With other arguments.
+    pub fn start_with(&self, args: &[String]) {
+        self.spawn(self.agent(skiff(), args), || true);
+    }
+    fn agent(&self, skiff: &Path, args: &[String]) -> Command {
+        let mut command = self.command(skiff);
+        command.args(["agent", "--data-dir", &self.data(), "--node-name", &self.name]).args(args);
+        command
+    }
+
+    /// What is left of a machine whose plug was pulled: the disk.
+    pub fn power_cut(&self) {
+        let (data, disk) = (self.data(), self.dir().join("disk"));
+        succeed(self.command("cp").args(["-a", "--one-file-system", &data]).arg(&disk));
+        self.killall();
+        std::fs::remove_dir_all(&data).expect("nothing is mounted there");
+        std::fs::rename(&disk, &data).expect("beside it");
     }
     pub fn address(&self) -> String {
         Lan::address(self.number)
@@ -80,11 +101,15 @@ impl Cluster {
         Agent { machine, name: format!("n{number}"), number, args }
     }
 
+    /// How an agent joins, with the server's token.
+    pub fn joining(&self) -> Vec<String> {
+        ["--join".into(), self.url(), "--token".into(), self.token()].into()
+    }
+
     /// Another machine, whose agent has been started with the server's token and `args`.
     pub fn join(&mut self, args: &[&str]) -> &Agent {
-        let (url, token) = (self.url(), self.token());
-        let mut all = vec!["--join", &url, "--token", &token];
-        all.extend(args);
+        let joining = self.joining();
+        let all: Vec<&str> = joining.iter().map(String::as_str).chain(args.iter().copied()).collect();
         let agent = self.machine(&all);
         agent.start();
         self.agents.push(agent);

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "ls", "sleep", "nc", "wget", "nslookup", "httpd", "hostname", "id", "kill", "mkdir", "ps",
     "rm", "stat", "test", "touch", "true", "false", "env", "mount", "head", "grep", "ip", "mv", "wc", "readlink", "tr",
-    "sed", "trap",
+    "sed", "trap", "sort", "uniq",
 ];
 
 /// A docker-archive of it, made at the first call.

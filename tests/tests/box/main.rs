@@ -1,8 +1,10 @@
 //! Everything a user is promised, asked of the real binary. See the harness, `tests/src/lib.rs`.
 
 mod access;
+mod cluster;
 mod containers;
 mod crud;
+mod faults;
 mod garbage;
 mod machine;
 mod probes;
@@ -30,8 +32,10 @@ fn main() -> ExitCode {
     args.test_threads.get_or_insert(6);
     let all = [
         access::trials(),
+        cluster::trials(),
         containers::trials(),
         crud::trials(),
+        faults::trials(),
         garbage::trials(),
         machine::trials(),
         probes::trials(),
