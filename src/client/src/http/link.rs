@@ -12,18 +12,23 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::path::Query;
 use super::{HttpConfig, unreachable};
 
-/// TCP, TLS and HTTP/2 together.
-const CONNECT: Duration = Duration::from_secs(5);
+/// TCP; two packets may be lost on the way. And then TLS and HTTP/2.
+const CONNECT: Duration = Duration::from_secs(2);
+const GREET: Duration = Duration::from_secs(5);
+/// After a failed attempt the next one has to wait so long at least, and requests meanwhile fail at once. An agent is back
+/// within two seconds of its server, whoever asks first.
+const PACE: Duration = Duration::from_millis(400);
 /// Until the head of an answer is there: what the server allows itself, and a little.
 const ANSWER: Duration = Duration::from_secs(65);
 /// With nothing heard for `PING` while something is open, the other end is asked; it is gone if `PONG` passes. 40 bytes a
@@ -82,14 +87,20 @@ struct Open {
     number: u64,
 }
 
+struct Failure {
+    status: Status,
+    /// When the next attempt may be made.
+    next: Instant,
+}
+
 #[derive(Default)]
 struct State {
     open: Option<Open>,
     /// The server that is tried first.
     first: usize,
     connections: u64,
-    /// Since when there is no connection to be had: who waited for that attempt does not make another.
-    failed: Option<(Instant, Status)>,
+    /// Why there is no connection to be had, since the last attempt.
+    failure: Option<Failure>,
 }
 
 pub struct Link {
@@ -97,6 +108,8 @@ pub struct Link {
     tls: watch::Receiver<Arc<ClientConfig>>,
     user_agent: HeaderValue,
     state: Mutex<State>,
+    /// Held by the one who makes a connection.
+    dialing: tokio::sync::Mutex<()>,
 }
 
 impl Link {
@@ -106,7 +119,7 @@ impl Link {
             return Err(Status::bad_request("no server is named"));
         }
         let user_agent = config.user_agent.parse().map_err(|_| Status::bad_request("the user agent is no header"))?;
-        Ok(Link { servers, tls: config.tls, user_agent, state: Mutex::default() })
+        Ok(Link { servers, tls: config.tls, user_agent, state: Mutex::default(), dialing: Default::default() })
     }
 
     /// The head of the answer, whatever its code.
@@ -121,7 +134,7 @@ impl Link {
                 Ok(Err(mut failed)) => (failed.take_message().is_some(), failed.into_error()),
                 Err(_) => return Err(unreachable(format!("no answer within {} s", ANSWER.as_secs()))),
             };
-            self.give_up(&open).await;
+            self.give_up(&open);
             if tries > 1 || !(unsent || ask.method == Method::GET) {
                 return Err(unreachable(text(&error)));
             }
@@ -139,50 +152,72 @@ impl Link {
         request.body(body).map_err(|e| Status::bad_request(format!("{}: {e}", ask.uri)))
     }
 
-    /// The connection, or a new one. Only one is made at a time.
+    /// What there is without an attempt: the connection, the reason why there is none, or nothing yet.
+    fn present(&self) -> Option<Result<Open, Status>> {
+        let state = self.state.lock();
+        let fits = |o: &&Open| !o.send.is_closed() && Arc::ptr_eq(&o.tls, &self.tls.borrow());
+        if let Some(open) = state.open.as_ref().filter(fits) {
+            return Some(Ok(open.clone()));
+        }
+        let failure = state.failure.as_ref().filter(|f| Instant::now() < f.next)?;
+        Some(Err(failure.status.clone()))
+    }
+
+    /// The connection, or a new one. One is made at a time; while the API is out of reach, only who makes the attempt waits
+    /// for it.
     async fn open(&self) -> Result<Open, Status> {
-        let asked = Instant::now();
-        let mut state = self.state.lock().await;
+        if let Some(present) = self.present() {
+            return present;
+        }
+        let known = self.state.lock().failure.as_ref().map(|f| f.status.clone());
+        let _dialing = match (self.dialing.try_lock(), known) {
+            (Ok(guard), _) => guard,
+            (Err(_), Some(status)) => return Err(status),
+            (Err(_), None) => self.dialing.lock().await,
+        };
+        if let Some(present) = self.present() {
+            return present;
+        }
         let tls = self.tls.borrow().clone();
-        if let Some(open) = state.open.as_ref().filter(|o| !o.send.is_closed() && Arc::ptr_eq(&o.tls, &tls)) {
-            return Ok(open.clone());
-        }
-        if let Some((_, status)) = state.failed.as_ref().filter(|(at, _)| *at >= asked) {
-            return Err(status.clone());
-        }
+        let first = self.state.lock().first;
         let mut errors = Vec::new();
         for n in 0..self.servers.len() {
-            let server = (state.first + n) % self.servers.len();
-            let at = &self.servers[server];
-            let error = match timeout(CONNECT, connect(at, &tls)).await {
-                Ok(Ok(send)) => {
-                    if state.failed.take().is_some() {
-                        tracing::info!(server = %at.authority, "the API server is reached again");
-                    }
-                    state.connections += 1;
-                    state.first = server;
-                    let open = Open { send, tls, server, number: state.connections };
-                    state.open = Some(open.clone());
-                    return Ok(open);
-                }
-                Ok(Err(error)) => format!("{}: {error}", at.authority),
-                Err(_) => format!("{}: no connection within {} s", at.authority, CONNECT.as_secs()),
-            };
-            errors.push(error);
+            let server = (first + n) % self.servers.len();
+            match connect(&self.servers[server], &tls).await {
+                Ok(send) => return Ok(self.opened(send, tls, server)),
+                Err(error) => errors.push(format!("{}: {error}", self.servers[server].authority)),
+            }
         }
-        let error = errors.join("; ");
-        if state.failed.is_none() {
-            tracing::warn!(%error, "the API server cannot be reached");
+        Err(self.failed(&errors.join("; ")))
+    }
+
+    fn opened(&self, send: SendRequest<Full<Bytes>>, tls: Arc<ClientConfig>, server: usize) -> Open {
+        let mut state = self.state.lock();
+        if state.failure.take().is_some() {
+            tracing::info!(server = %self.servers[server].authority, "the API server is reached again");
+        }
+        state.connections += 1;
+        state.first = server;
+        let open = Open { send, tls, server, number: state.connections };
+        state.open = Some(open.clone());
+        open
+    }
+
+    fn failed(&self, error: &str) -> Status {
+        let mut state = self.state.lock();
+        if state.failure.is_none() {
+            tracing::warn!(error, "the API server cannot be reached");
         }
         let status = unreachable(error);
         state.open = None;
-        state.failed = Some((Instant::now(), status.clone()));
-        Err(status)
+        let next = Instant::now() + PACE.mul_f64(1.0 + rand::random::<f64>() * 0.5);
+        state.failure = Some(Failure { status: status.clone(), next });
+        status
     }
 
     /// The next request gets a new connection; what runs on this one may end there.
-    async fn give_up(&self, open: &Open) {
-        let mut state = self.state.lock().await;
+    fn give_up(&self, open: &Open) {
+        let mut state = self.state.lock();
         if state.open.as_ref().is_some_and(|o| o.number == open.number) {
             state.open = None;
         }
@@ -190,20 +225,22 @@ impl Link {
 }
 
 async fn connect(server: &Server, tls: &ClientConfig) -> io::Result<SendRequest<Full<Bytes>>> {
-    let socket = TcpStream::connect((server.host.as_str(), server.port)).await?;
+    let slow = |what: &str, limit: Duration| {
+        io::Error::new(io::ErrorKind::TimedOut, format!("no {what} within {} s", limit.as_secs()))
+    };
+    let socket = timeout(CONNECT, TcpStream::connect((server.host.as_str(), server.port)));
+    let socket = socket.await.map_err(|_| slow("connection", CONNECT))??;
     socket.set_nodelay(true)?;
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TlsConnector::from(Arc::new(tls)).connect(server.name.clone(), socket).await?;
-    let (send, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
+    let greeting = async {
+        let stream = TlsConnector::from(Arc::new(tls)).connect(server.name.clone(), socket).await?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PONG);
+        builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(WINDOW);
+        builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)
+    };
+    let (send, connection) = timeout(GREET, greeting).await.map_err(|_| slow("greeting", GREET))??;
     let authority = server.authority.clone();
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -14,6 +14,8 @@ mod decode;
 mod link;
 mod path;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::sync::Arc;
