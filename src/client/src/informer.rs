@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Gvr, Object};
+use api::{Gvr, Object, Status};
 use futures::StreamExt;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Client, ListOptions, Target, WatchEvent};
+use crate::{Client, ListOptions, Target, WatchEvent, is_unreachable};
 
 /// What to keep at hand.
 #[derive(Debug, Clone)]
@@ -45,6 +46,31 @@ impl Change {
     /// The newest state that is known.
     pub fn object(&self) -> &Arc<Object> {
         self.new.as_ref().or(self.old.as_ref()).expect("a change has an old or a new object")
+    }
+}
+
+/// A watch that has lasted so long was a good one, though nothing happened.
+const LASTED: Duration = Duration::from_secs(5);
+
+/// Between tries: the first comes at once, then 50 ms and twice that each time, with jitter. A server that is away or busy is
+/// asked every second at least, so that a node is back soon after it; what is refused may wait longer.
+#[derive(Default)]
+struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    fn reset(&mut self) {
+        self.tries = 0;
+    }
+    async fn wait(&mut self, error: Option<&Status>) {
+        let away = error.is_none_or(|e| e.code >= 429 || e.is_expired());
+        let limit = Duration::from_secs(if away { 1 } else { 15 });
+        self.tries += 1;
+        if self.tries > 1 {
+            let full = Duration::from_millis(50 << (self.tries - 2).min(10)).min(limit);
+            tokio::time::sleep(full.mul_f64(0.5 + rand::random::<f64>() * 0.5)).await;
+        }
     }
 }
 
@@ -207,52 +233,71 @@ impl Informer {
         let target = Target::within(selector.resource.clone(), &selector.namespace);
         let options =
             ListOptions { labels: selector.labels.clone(), fields: selector.fields.clone(), ..Default::default() };
-        let mut wait = Duration::from_millis(50);
+        let mut backoff = Backoff::default();
         loop {
             match client.list(&target, &options).await {
                 Ok(list) => {
-                    wait = Duration::from_millis(50);
                     self.replace(list.items);
                     let _ = self.shared.synced.send_replace(true);
-                    self.drain(&*client, &target, &options, list.revision).await;
+                    self.drain(&*client, &target, &options, list.revision, &mut backoff).await;
                 }
-                Err(error) => tracing::warn!(resource = %selector.resource, %error, "list failed"),
+                Err(error) => {
+                    // that there is no server is said once, by whoever looks for it
+                    if !is_unreachable(&error) {
+                        tracing::warn!(resource = %selector.resource, %error, "list failed");
+                    }
+                    backoff.wait(Some(&error)).await;
+                }
             }
-            tokio::time::sleep(wait.mul_f64(1.0 + rand::random::<f64>())).await;
-            wait = (wait * 2).min(Duration::from_secs(15));
         }
     }
 
-    /// Follows watches from `revision` until one must list anew.
-    async fn drain(&self, client: &dyn Client, target: &Target, options: &ListOptions, mut revision: u64) {
-        let mut failures = 0;
-        while failures < 5 {
-            let mut watch = match client.watch(target, options, revision).await {
-                Ok(w) => w,
-                Err(e) if e.is_expired() => return,
-                Err(_) => {
-                    failures += 1;
-                    tokio::time::sleep(Duration::from_millis(100 << failures)).await;
-                    continue;
-                }
-            };
-            while let Some(event) = watch.next().await {
-                match event {
-                    Ok(WatchEvent::Bookmark(r)) => revision = r,
-                    Ok(WatchEvent::Added(o) | WatchEvent::Modified(o)) => {
-                        revision = o.revision();
-                        self.put(o);
+    /// Follows watches from `revision` until one must list anew. A server that is away is waited for: its history mostly
+    /// reaches back to `revision`.
+    async fn drain(
+        &self,
+        client: &dyn Client,
+        target: &Target,
+        options: &ListOptions,
+        mut revision: u64,
+        backoff: &mut Backoff,
+    ) {
+        let mut refused = 0;
+        while refused < 5 {
+            let begun = Instant::now();
+            let mut end = None;
+            match client.watch(target, options, revision).await {
+                Ok(mut watch) => {
+                    while let Some(event) = watch.next().await {
+                        match event {
+                            Ok(WatchEvent::Bookmark(r)) => revision = r,
+                            Ok(WatchEvent::Added(o) | WatchEvent::Modified(o)) => {
+                                revision = o.revision();
+                                self.put(o);
+                            }
+                            Ok(WatchEvent::Deleted(o)) => {
+                                revision = o.revision();
+                                self.remove(o);
+                            }
+                            Err(error) => {
+                                end = Some(error);
+                                break;
+                            }
+                        }
+                        refused = 0;
+                        backoff.reset();
                     }
-                    Ok(WatchEvent::Deleted(o)) => {
-                        revision = o.revision();
-                        self.remove(o);
+                    if begun.elapsed() > LASTED {
+                        backoff.reset();
                     }
-                    Err(e) if e.is_expired() => return,
-                    Err(_) => break,
                 }
-                failures = 0;
+                Err(error) => end = Some(error),
             }
-            failures += 1;
+            refused += u32::from(end.as_ref().is_some_and(|e| !is_unreachable(e)));
+            backoff.wait(end.as_ref()).await;
+            if end.is_some_and(|e| e.is_expired()) {
+                return;
+            }
         }
     }
 
@@ -296,4 +341,75 @@ fn tell(handlers: &[Handler], change: Change) {
 
 fn key(o: &Object) -> Key {
     (o.namespace().into(), o.name().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{FakeClient, Verb};
+    use crate::unreachable;
+    use serde_json::json;
+
+    fn pods() -> Gvr {
+        Gvr::new("", "v1", "pods")
+    }
+
+    /// How often a verb is called in ten minutes in which all calls of it are answered with `status`.
+    async fn calls(verb: Verb, status: Status) -> usize {
+        let fake = FakeClient::new();
+        let count = Arc::new(parking_lot::Mutex::new(0));
+        let seen = count.clone();
+        fake.react(move |v, _| {
+            (v == verb).then(|| {
+                *seen.lock() += 1;
+                status.clone()
+            })
+        });
+        let stop = CancellationToken::new();
+        let _informer = Informer::start(fake.arc(), Selector::all(pods()), stop.clone());
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        stop.cancel();
+        let n = *count.lock();
+        n
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_are_spaced() {
+        let forbidden = Status::forbidden("", "pods", "", "no");
+        for (verb, status, most) in [
+            (Verb::List, unreachable("x"), 1300),
+            (Verb::Watch, unreachable("x"), 1300),
+            (Verb::Watch, Status::expired("x"), 1300),
+            (Verb::List, forbidden.clone(), 100),
+            (Verb::Watch, forbidden, 100),
+        ] {
+            let n = calls(verb, status.clone()).await;
+            assert!((40..most).contains(&n), "{verb:?} {status}: {n}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_away_is_followed_on_without_a_list() {
+        let fake = FakeClient::new();
+        let away = Arc::new(parking_lot::Mutex::new(false));
+        let lists = Arc::new(parking_lot::Mutex::new(0));
+        let (state, count) = (away.clone(), lists.clone());
+        fake.react(move |verb, _| {
+            *count.lock() += usize::from(verb == Verb::List);
+            state.lock().then(|| unreachable("away"))
+        });
+        let stop = CancellationToken::new();
+        let informer = Informer::start(fake.arc(), Selector::all(pods()), stop.clone());
+        informer.synced().await;
+        *away.lock() = true;
+        fake.break_watches(unreachable("broken"));
+        fake.seed(pods(), json!({"metadata": {"name": "a", "namespace": "n"}}));
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(informer.get("n", "a").is_none());
+        *away.lock() = false;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert!(informer.get("n", "a").is_some());
+        assert_eq!(*lists.lock(), 1);
+        stop.cancel();
+    }
 }
