@@ -81,7 +81,15 @@ fn resources(i: &Inputs<'_>, reserved: i64) -> BTreeMap<String, Quantity> {
         ("hugepages-1Gi", "0".into()),
         ("hugepages-2Mi", "0".into()),
     ];
-    list.into_iter().map(|(k, v)| (k.to_owned(), Quantity(v))).collect()
+    let own = list.into_iter().map(|(k, v)| (k.to_owned(), Quantity(v)));
+    // somebody else gave the node these, and all of them are for pods
+    let old = i.old.and_then(|o| o.capacity.clone()).unwrap_or_default();
+    old.into_iter().filter(|(name, _)| is_extended(name)).chain(own).collect()
+}
+
+/// `IsExtendedResourceName`: of a domain that is not Kubernetes' own.
+fn is_extended(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
 }
 
 fn conditions(i: &Inputs<'_>) -> Vec<NodeCondition> {

@@ -21,12 +21,15 @@ pub(crate) fn message(c: &ContainerStatus) -> String {
     if from_logs && c.exit_code != 0 {
         // CRI's line prefix is some 40 bytes
         let raw = tail(&c.log_path, MAX_LOG_BYTES * 4);
-        let mut lines: Vec<&str> = raw.lines().filter_map(|l| l.splitn(4, ' ').nth(3)).collect();
-        let skip = lines.len().saturating_sub(MAX_LOG_LINES);
-        lines.drain(..skip);
-        let mut text = lines.join("\n");
-        if !text.is_empty() {
-            text.push('\n');
+        let lines: Vec<&str> = raw.lines().collect();
+        let mut text = String::new();
+        for line in &lines[lines.len().saturating_sub(MAX_LOG_LINES)..] {
+            // time, stream, tag, text; a piece (`P`) goes on in the next line
+            let [_, _, tag, said] = line.splitn(4, ' ').collect::<Vec<_>>()[..] else { continue };
+            text.push_str(said);
+            if !tag.starts_with('P') {
+                text.push('\n');
+            }
         }
         let mut cut = text.len().saturating_sub(MAX_LOG_BYTES as usize);
         while !text.is_char_boundary(cut) {
