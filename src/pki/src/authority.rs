@@ -69,6 +69,19 @@ impl Authority {
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
     }
+    /// After which nothing that it has signed counts.
+    pub fn expires(&self) -> Result<Timestamp, Error> {
+        crate::identity::validity(&self.der).map(|(_, end)| end)
+    }
+}
+
+/// In whole seconds.
+pub(crate) fn set_validity(params: &mut CertificateParams, from: Timestamp, to: Timestamp) {
+    let at = |t: Timestamp| {
+        let seconds = u64::try_from(t.as_second()).unwrap_or(0);
+        rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(seconds)
+    };
+    (params.not_before, params.not_after) = (at(from), at(to));
 }
 
 /// Valid from a day ago (clocks differ) to `days` ahead.

@@ -52,25 +52,7 @@ impl Identity {
     /// A fresh key, vouched for by `authority` for a year.
     pub fn issue(authority: &Authority, profile: &Profile, now: Timestamp) -> Result<Identity, Error> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        for organization in &profile.organizations {
-            params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
-        }
-        params.distinguished_name.push(DnType::CommonName, profile.common_name.as_str());
-        for host in &profile.hosts {
-            params.subject_alt_names.push(match host.parse::<IpAddr>() {
-                Ok(ip) => SanType::IpAddress(ip),
-                Err(_) => SanType::DnsName(host.as_str().try_into()?),
-            });
-        }
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let usage = if profile.hosts.is_empty() {
-            ExtendedKeyUsagePurpose::ClientAuth
-        } else {
-            ExtendedKeyUsagePurpose::ServerAuth
-        };
-        params.extended_key_usages = vec![usage];
+        let mut params = params(profile)?;
         params.use_authority_key_identifier_extension = true;
         set_lifetime(&mut params, now, LEAF_DAYS);
         let certificate = params.signed_by(&key, authority.issuer())?.pem();
@@ -133,6 +115,20 @@ impl Identity {
         }
     }
 
+    /// From and until when it counts.
+    pub fn validity(&self) -> Result<(Timestamp, Timestamp), Error> {
+        validity(&self.leaf()?)
+    }
+    /// CN: the user.
+    pub fn common_name(&self) -> Result<String, Error> {
+        let der = self.leaf()?;
+        let (_, cert) = X509Certificate::from_der(&der).map_err(|e| Error::Pem(e.to_string()))?;
+        let cn = cert.subject().iter_common_name().next().and_then(|c| c.as_str().ok());
+        Ok(cn.unwrap_or_default().to_owned())
+    }
+    fn leaf(&self) -> Result<CertificateDer<'static>, Error> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(|e| Error::Pem(e.to_string()))
+    }
     /// The chain as rustls wants it.
     pub fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
         CertificateDer::pem_slice_iter(self.certificate.as_bytes())
@@ -142,6 +138,35 @@ impl Identity {
     pub fn private_key(&self) -> Result<PrivateKeyDer<'static>, Error> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|e| Error::Pem(e.to_string()))
     }
+}
+
+/// What goes on a certificate, or a request for one, but its lifetime.
+pub(crate) fn params(profile: &Profile) -> Result<CertificateParams, Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for organization in &profile.organizations {
+        params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
+    }
+    params.distinguished_name.push(DnType::CommonName, profile.common_name.as_str());
+    for host in &profile.hosts {
+        params.subject_alt_names.push(match host.parse::<IpAddr>() {
+            Ok(ip) => SanType::IpAddress(ip),
+            Err(_) => SanType::DnsName(host.as_str().try_into()?),
+        });
+    }
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let server = !profile.hosts.is_empty();
+    params.extended_key_usages =
+        vec![if server { ExtendedKeyUsagePurpose::ServerAuth } else { ExtendedKeyUsagePurpose::ClientAuth }];
+    Ok(params)
+}
+
+/// From and until when a certificate counts.
+pub(crate) fn validity(der: &[u8]) -> Result<(Timestamp, Timestamp), Error> {
+    let damaged = |e: &dyn std::fmt::Display| Error::Pem(e.to_string());
+    let (_, cert) = X509Certificate::from_der(der).map_err(|e| damaged(&e))?;
+    let at = |t: i64| Timestamp::from_second(t).map_err(|e| damaged(&e));
+    Ok((at(cert.validity().not_before.timestamp())?, at(cert.validity().not_after.timestamp())?))
 }
 
 fn host(name: &GeneralName<'_>) -> Option<String> {

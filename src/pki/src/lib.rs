@@ -7,6 +7,7 @@
 //!            /admin.{crt,key}       system:masters, by client-ca
 //!            /service.key           signs service-account tokens (ES256)
 //!        /token                     K10<sha256 of server-ca's DER>::server:<secret>
+//!        /agent-token               with --agent-token: K10<…>::node:<secret>
 //! ```
 //!
 //! All keys are ECDSA P-256 in files of mode 0600. [`Pki::open`] makes what is missing and renews a certificate that has less
@@ -14,10 +15,11 @@
 
 mod authority;
 mod error;
-mod files;
+pub mod files;
 mod identity;
 mod kubeconfig;
 mod pki;
+mod request;
 mod tls;
 mod token;
 
@@ -25,6 +27,7 @@ pub use authority::Authority;
 pub use error::Error;
 pub use identity::{Identity, Profile};
 pub use kubeconfig::kubeconfig;
-pub use pki::{Options, Pki};
-pub use tls::{client_config, server_config};
-pub use token::JoinToken;
+pub use pki::{AGENT_TOKEN, Options, Pki, TOKEN};
+pub use request::{BACKDATE, SigningRequest, requested};
+pub use tls::{certificate, client_config, client_config_pem, server_config};
+pub use token::{JoinToken, NODE, SERVER, Secret, ca_hash, same_secret};

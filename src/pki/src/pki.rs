@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rcgen::KeyPair;
 use rustls::ServerConfig;
 
-use crate::{Authority, Error, Identity, JoinToken, Profile, files, kubeconfig, server_config};
+use crate::{Authority, Error, Identity, JoinToken, Profile, files, kubeconfig, server_config, token};
 
 /// Under which names the API server is reached.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Options {
     pub extra_hosts: Vec<String>,
     /// `--token`: full or bare; `None` keeps the one on disk, or makes one.
     pub token: Option<String>,
+    /// `--agent-token`: with it, `token` is for servers, and agents get this one. Read as `token` is.
+    pub agent_token: Option<String>,
 }
 
 pub struct Pki {
@@ -35,7 +37,10 @@ pub struct Pki {
     pub service_account_key: Vec<u8>,
     /// The point of the same, SEC 1, uncompressed.
     pub service_account_public_key: Vec<u8>,
+    /// With which servers join, and agents too.
     pub token: JoinToken,
+    /// With which agents join; the same where no other was asked for.
+    pub agent_token: JoinToken,
 }
 
 impl Pki {
@@ -54,7 +59,8 @@ impl Pki {
         let admins = Profile::client("system:admin", &["system:masters"]);
         let admin = Identity::open(&tls, "admin", &client_ca, &admins, now)?;
         let service = service_key(&tls.join("service.key"))?;
-        let token = join_token(&dir.join("token"), &server_ca, options.token.as_deref())?;
+        let token = join_token(&dir.join(TOKEN), &server_ca, options.token.as_deref())?;
+        let agent_token = agent_token(&dir.join(AGENT_TOKEN), &server_ca, options.agent_token.as_deref(), &token)?;
         Ok(Pki {
             server_ca,
             client_ca,
@@ -63,6 +69,7 @@ impl Pki {
             service_account_public_key: service.public_key_raw().to_vec(),
             service_account_key: service.serialize_der(),
             token,
+            agent_token,
         })
     }
 
@@ -101,14 +108,36 @@ fn service_key(path: &Path) -> Result<KeyPair, Error> {
     Ok(key)
 }
 
+/// The file of the cluster's own secret, under the server's directory.
+pub const TOKEN: &str = "token";
+/// The file of the agents' secret, where that is another.
+pub const AGENT_TOKEN: &str = "agent-token";
+
+fn own_secret(text: &str) -> Result<String, Error> {
+    let token = JoinToken::parse(text)?;
+    let secret = token.own_secret().ok_or(Error::Token("a bootstrap token cannot be the cluster's own secret"))?;
+    Ok(secret.to_owned())
+}
+
 fn join_token(path: &Path, ca: &Authority, asked: Option<&str>) -> Result<JoinToken, Error> {
     let kept = files::read(path)?.as_deref().and_then(|t| JoinToken::parse(t).ok());
-    let secret = match (asked, &kept) {
-        (Some(text), _) => JoinToken::parse(text)?.secret,
-        (None, Some(kept)) => kept.secret.clone(),
+    let secret = match (asked, kept.as_ref().and_then(JoinToken::own_secret)) {
+        (Some(text), _) => own_secret(text)?,
+        (None, Some(kept)) => kept.to_owned(),
         (None, None) => JoinToken::random_secret(),
     };
-    let token = JoinToken::new(ca, &secret);
+    let token = JoinToken::password(ca, token::SERVER, &secret);
+    if kept.as_ref() != Some(&token) {
+        files::write(path, &format!("{token}\n"))?;
+    }
+    Ok(token)
+}
+
+/// A secret that was once set stays until another is given.
+fn agent_token(path: &Path, ca: &Authority, asked: Option<&str>, own: &JoinToken) -> Result<JoinToken, Error> {
+    let kept = files::read(path)?.as_deref().and_then(|t| JoinToken::parse(t).ok());
+    let Some(text) = asked else { return Ok(kept.unwrap_or_else(|| own.clone())) };
+    let token = JoinToken::password(ca, token::NODE, &own_secret(text)?);
     if kept.as_ref() != Some(&token) {
         files::write(path, &format!("{token}\n"))?;
     }
@@ -130,6 +159,7 @@ mod tests {
             cluster_domain: "cluster.local".into(),
             extra_hosts: vec!["skiff.example.com".into()],
             token: None,
+            agent_token: None,
         }
     }
 
@@ -147,7 +177,11 @@ mod tests {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
         }
         let given = Pki::open(dir.path(), &Options { token: Some("hunter2".into()), ..options() }).unwrap();
-        assert_eq!(given.token.secret, "hunter2");
+        assert_eq!(given.token.own_secret(), Some("hunter2"));
+        assert_eq!(given.agent_token, given.token);
+        let two = Options { agent_token: Some("other".into()), ..options() };
+        let two = Pki::open(dir.path(), &two).unwrap();
+        assert_eq!((two.token.own_secret(), two.agent_token.own_secret()), (Some("hunter2"), Some("other")));
         assert!(given.token.trusts(first.server_ca.der()));
     }
 

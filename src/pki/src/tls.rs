@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::{Authority, Error, Identity};
 
-fn roots(authority: &Authority) -> Result<RootCertStore, Error> {
+fn roots(authority: &CertificateDer<'static>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(authority.der().clone())?;
+    roots.add(authority.clone())?;
     Ok(roots)
 }
 
@@ -18,7 +19,7 @@ fn roots(authority: &Authority) -> Result<RootCertStore, Error> {
 /// server remembers nothing of its clients.
 pub fn server_config(identity: &Identity, clients: &Authority) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(clients)?), provider.clone())
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(clients.der())?), provider.clone())
         .allow_unauthenticated()
         .build()?;
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -33,6 +34,20 @@ pub fn server_config(identity: &Identity, clients: &Authority) -> Result<Arc<Ser
 
 /// Trusts `servers`, shows `identity` if there is one.
 pub fn client_config(servers: &Authority, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, Error> {
+    client_of(servers.der(), identity)
+}
+
+/// The same with the authority as it is written in a file.
+pub fn client_config_pem(servers: &str, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, Error> {
+    client_of(&certificate(servers)?, identity)
+}
+
+/// The DER of the first certificate in a PEM text.
+pub fn certificate(pem: &str) -> Result<CertificateDer<'static>, Error> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| Error::Pem(e.to_string()))
+}
+
+fn client_of(servers: &CertificateDer<'static>, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots(servers)?);

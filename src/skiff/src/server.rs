@@ -57,6 +57,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
             cluster_domain: flags.cluster_domain.clone(),
             extra_hosts: flags.tls_san.clone(),
             token: flags.token.clone(),
+            agent_token: None,
         },
     )?;
 
