@@ -12,10 +12,12 @@ use crate::{Error, hash, pods};
 
 pub const HASH_LABEL: &str = "controller-revision-hash";
 
-/// What a revision keeps: a patch that puts the template back.
+/// What a revision keeps: a patch that puts the template back, to the byte as upstream's clients make it when they look for
+/// the revision of a template.
 fn data(template: &Value) -> Value {
     let mut template = template.clone();
     template["$patch"] = json!("replace");
+    template["metadata"]["creationTimestamp"] = Value::Null;
     json!({"spec": {"template": template}})
 }
 
@@ -24,6 +26,9 @@ pub fn template(revision: &Object) -> Value {
     let mut template = revision.tree()["data"]["spec"]["template"].take();
     if let Some(t) = template.as_object_mut() {
         t.remove("$patch");
+    }
+    if let Some(m) = template["metadata"].as_object_mut() {
+        m.remove("creationTimestamp");
     }
     template
 }
