@@ -1,6 +1,7 @@
 //! Everything a user is promised, asked of the real binary. See the harness, `tests/src/lib.rs`.
 
 mod access;
+mod clients;
 mod cluster;
 mod containers;
 mod crud;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     args.test_threads.get_or_insert(6);
     let all = [
         access::trials(),
+        clients::trials(),
         cluster::trials(),
         containers::trials(),
         crud::trials(),
