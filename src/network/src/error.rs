@@ -9,6 +9,8 @@ pub enum Error {
     /// The text is `nft`'s.
     #[error("nft: {0}")]
     Nft(String),
+    #[error("there is no interface {0}")]
+    NoInterface(String),
     #[error("no free address in {0}")]
     Exhausted(ipnet::IpNet),
     #[error("the node has no pod CIDR yet")]

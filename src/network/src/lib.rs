@@ -1,8 +1,8 @@
-//! The node's network: pod interfaces, the service proxy, cluster DNS.
+//! The node's network: pod interfaces, the way to other nodes' pods, the service proxy, cluster DNS.
 //!
 //! ```text
-//!   pod ─eth0 /32─ veth ─┐
-//!   pod ─eth0 /32─ veth ─┴─ bridge (gateway address, cluster DNS address) ── host ── outside (masqueraded)
+//!   pod ─eth0 /32─ veth ─┐                                                 ┌─ outside (masqueraded)
+//!   pod ─eth0 /32─ veth ─┴─ bridge (gateway, cluster DNS address) ── host ─┴─ VXLAN or routes ── other nodes
 //!                             all traffic of a pod goes to the gateway, so netfilter sees it:
 //!                             ClusterIP, NodePort, hostPort → DNAT by nftables maps
 //! ```
@@ -15,13 +15,19 @@
 mod config;
 pub mod dns;
 mod error;
+mod nodes;
+mod overlay;
 mod pod;
 pub mod proxy;
 mod services;
+mod sysctl;
 mod teardown;
+mod uplink;
 
-pub use config::Config;
+pub use config::{Backend, Config};
 pub use error::Error;
+pub use nodes::{Nodes, PUBLIC_IP, PUBLIC_IPV6, Peer};
 pub use pod::{HostPort, HostPortRequest, HostPorts, PodNetwork, PodRef};
 pub use services::Services;
 pub use teardown::teardown;
+pub use uplink::Uplink;

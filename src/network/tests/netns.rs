@@ -1,11 +1,11 @@
 //! The whole room in network namespaces of its own: two pods, a service, NodePort, DNS. Needs root and `nft`.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+mod support;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use api::Resource;
 use api::k8s_openapi::api::core::v1::Service;
@@ -14,76 +14,9 @@ use client::fake::FakeClient;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
 use network::{Config, HostPortRequest, PodNetwork, PodRef, Services, dns::Dns, proxy::Proxy};
-use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
+use support::{Namespace, ask, eventually};
 use tokio_util::sync::CancellationToken;
-
-/// A thread in a network namespace of its own, which lives as long as the thread.
-struct Namespace {
-    path: PathBuf,
-    work: Option<Sender<Box<dyn FnOnce() + Send>>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Namespace {
-    fn new() -> Namespace {
-        let (work, jobs) = channel::<Box<dyn FnOnce() + Send>>();
-        let (ready, path) = channel();
-        let thread = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
-            ready.send(PathBuf::from(format!("/proc/self/task/{}/ns/net", nix::unistd::gettid()))).unwrap();
-            jobs.into_iter().for_each(|job| job());
-        });
-        Namespace { path: path.recv().unwrap(), work: Some(work), thread: Some(thread) }
-    }
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (send, answer) = channel();
-        let job = Box::new(move || drop(send.send(job())));
-        self.work.as_ref().unwrap().send(job).unwrap();
-        answer.recv().unwrap()
-    }
-    /// Answers each connection on `port` with the caller's address, for as long as the process lives.
-    fn serve(&self, port: u16) {
-        self.run(move || {
-            let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
-            std::thread::spawn(move || {
-                for stream in listener.incoming() {
-                    let mut s = stream.unwrap();
-                    let from = s.peer_addr().unwrap().ip().to_string();
-                    let _ = s.write_all(from.as_bytes());
-                }
-            });
-        });
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        drop(self.work.take());
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-/// What a connection to `to` is told, if it gets through.
-fn ask(to: &str) -> Option<String> {
-    let to: SocketAddr = to.parse().unwrap();
-    let mut s = TcpStream::connect_timeout(&to, Duration::from_secs(2)).ok()?;
-    s.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let mut text = String::new();
-    s.read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-fn eventually<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(x) = f() {
-            return x;
-        }
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::yield_now();
-    }
-}
 
 fn config(dir: &std::path::Path) -> Config {
     Config {
@@ -95,7 +28,7 @@ fn config(dir: &std::path::Path) -> Config {
         service_cidrs: vec!["10.43.0.0/16".parse().unwrap()],
         cluster_dns: Some("10.43.0.10".parse().unwrap()),
         cluster_domain: "cluster.local".into(),
-        mtu: 1500,
+        ..Config::default()
     }
 }
 
@@ -193,18 +126,7 @@ fn pods_services_and_names_are_reached_from_everywhere() {
     let (ip_a, ip_b) = ready.recv_timeout(Duration::from_secs(20)).expect("the agent comes up");
     b.serve(8080);
 
-    // the host's own thread is busy with the agent: a second thread enters its namespace
-    let host_path = host.path.clone();
-    let from_host = move |to: &str| {
-        let (path, to) = (host_path.clone(), to.to_owned());
-        std::thread::spawn(move || {
-            let ns = std::fs::File::open(path).unwrap();
-            nix::sched::setns(ns, CloneFlags::CLONE_NEWNET).unwrap();
-            ask(&to)
-        })
-        .join()
-        .unwrap()
-    };
+    let from_host = |to: &str| host.ask(to);
     let a_s = Some(ip_a.to_string());
     let direct = format!("{ip_b}:8080");
     assert_eq!(a.run(move || ask(&direct)), a_s, "pod → pod keeps its source");

@@ -3,13 +3,10 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::Resource as _;
-use api::k8s_openapi::api::core::v1::Node;
 use async_trait::async_trait;
-use client::{BoxIo, Client, Informer, NodeDialer, Selector};
+use client::{BoxIo, Client, NodeDialer};
 use ipnet::IpNet;
 use kubelet::Kubelet;
 use tokio::task::JoinSet;
@@ -87,23 +84,20 @@ fn network_config(o: &Options) -> network::Config {
         service_cidrs: o.service_cidrs.clone(),
         cluster_dns: Some(o.cluster_dns),
         cluster_domain: o.cluster_domain.clone(),
-        mtu: 1500,
+        node_ips: o.node.node_ips.clone(),
+        ..network::Config::default()
     }
 }
 
-/// Pod network, then the proxy and DNS, as soon as the node has its pod CIDR.
+/// Pod network and the way to other nodes; the proxy and DNS as soon as the bridge is there.
 async fn networking(network: PodNetwork, options: Options, client: Arc<dyn Client>, stop: CancellationToken) {
-    let follow = async {
-        let cidrs = pod_cidrs(&options.node.node_name, client.clone(), stop.clone()).await;
-        let mut wait = Duration::from_millis(500);
-        while let Err(error) = network.0.start(&cidrs).await {
-            tracing::error!(%error, "the pod network could not be set up; trying again");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(30));
-        }
-        let config = network_config(&options);
-        let services = network::Services::start(client, stop.clone());
-        let mut tasks = JoinSet::new();
+    let config = network_config(&options);
+    let mut tasks = JoinSet::new();
+    let nodes = network::Nodes::start(client.clone(), &config, stop.clone());
+    let (keep, stopped) = (network.0.clone(), stop.clone());
+    tasks.spawn(async move { keep.run(nodes, stopped).await });
+    let services = network::Services::start(client, stop.clone());
+    if stop.run_until_cancelled(network.0.ready()).await.is_some() {
         if !options.disable.contains(&Component::ServiceProxy) {
             let proxy = network::proxy::Proxy::new(config.clone(), services.clone(), network.0.host_ports());
             let stop = stop.clone();
@@ -116,33 +110,8 @@ async fn networking(network: PodNetwork, options: Options, client: Arc<dyn Clien
                 Err(error) => tracing::error!(%error, "cluster DNS is off"),
             }
         }
-        while tasks.join_next().await.is_some() {}
-    };
-    stop.run_until_cancelled(follow).await;
-}
-
-/// Waits until this node has been given its `spec.podCIDRs`.
-async fn pod_cidrs(node: &str, client: Arc<dyn Client>, stop: CancellationToken) -> Vec<IpNet> {
-    let selector = Selector::all(Node::gvr()).fields(format!("metadata.name={node}"));
-    let found = tokio::sync::watch::channel(Vec::new()).0;
-    let mut seen = found.subscribe();
-    let done = stop.child_token();
-    let informer = Informer::start(client, selector, done.clone());
-    informer.on_change(move |change| {
-        let spec = change.new.as_ref().and_then(|o| o.view::<Node>().ok()).and_then(|n| n.spec.as_ref());
-        let cidrs: Vec<IpNet> =
-            spec.and_then(|s| s.pod_cidrs.as_ref()).into_iter().flatten().filter_map(|c| c.parse().ok()).collect();
-        if !cidrs.is_empty() {
-            found.send_replace(cidrs);
-        }
-    });
-    let cidrs = seen.wait_for(|c| !c.is_empty()).await.map(|c| c.clone());
-    done.cancel();
-    match cidrs {
-        Ok(cidrs) => cidrs,
-        // the informer ended with `stop`, and so does the caller
-        Err(_) => std::future::pending().await,
     }
+    while tasks.join_next().await.is_some() {}
 }
 
 /// `network` behind the kubelet's trait.

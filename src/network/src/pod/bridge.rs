@@ -9,10 +9,11 @@ use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
 use super::ipam::nth;
 use crate::error::Context;
-use crate::{Config, Error};
+use crate::uplink::Uplink;
+use crate::{Config, Error, sysctl};
 
 /// Makes or adopts the bridge with its addresses, routes and settings. Returns its index.
-pub async fn ensure(netlink: &Handle, config: &Config, pod_cidrs: &[IpNet]) -> Result<u32, Error> {
+pub async fn ensure(netlink: &Handle, config: &Config, uplink: &Uplink, pod_cidrs: &[IpNet]) -> Result<u32, Error> {
     let name = config.bridge.as_str();
     let gateways: Vec<IpNet> = pod_cidrs
         .iter()
@@ -30,9 +31,9 @@ pub async fn ensure(netlink: &Handle, config: &Config, pod_cidrs: &[IpNet]) -> R
             })?
         }
     };
-    let up = LinkUnspec::new_with_index(index).mtu(config.mtu).up().build();
+    settings(name, pod_cidrs.iter().any(|c| c.addr().is_ipv6()), &uplink.name);
+    let up = LinkUnspec::new_with_index(index).mtu(uplink.pod_mtu).up().build();
     netlink.link().set(up).execute().await.what(|| format!("set {name} up"))?;
-    settings(name, pod_cidrs.iter().any(|c| c.addr().is_ipv6()));
     for gateway in &gateways {
         address(netlink, index, *gateway).await?;
     }
@@ -97,27 +98,20 @@ fn mac(gateway: IpAddr) -> Vec<u8> {
     [vec![0x0a, 0x58], tail.to_vec()].concat()
 }
 
-fn settings(bridge: &str, v6: bool) {
-    let v4 = format!("ipv4/conf/{bridge}");
-    let mut wanted = vec![
-        ("ipv4/ip_forward".to_owned(), "1"),
-        // NodePorts answer on 127.0.0.1 too; the proxy's `martian` chain keeps others out
-        (format!("{v4}/route_localnet"), "1"),
-        // pods are neighbours on the link but are to come through here all the same
-        (format!("{v4}/send_redirects"), "0"),
-        ("ipv4/conf/all/send_redirects".to_owned(), "0"),
-    ];
+fn settings(bridge: &str, v6: bool, uplink: &str) {
+    sysctl::set("ipv4/ip_forward", "1");
+    // NodePorts answer on 127.0.0.1 too; the proxy's `martian` chain keeps others out
+    sysctl::set(&format!("ipv4/conf/{bridge}/route_localnet"), "1");
+    // pods are neighbours on the link but are to come through here all the same
+    sysctl::set(&format!("ipv4/conf/{bridge}/send_redirects"), "0");
+    sysctl::set("ipv4/conf/all/send_redirects", "0");
     if v6 {
-        wanted.push(("ipv6/conf/all/forwarding".to_owned(), "1"));
-        wanted.push((format!("ipv6/conf/{bridge}/accept_dad"), "0"));
-    }
-    for (key, value) in wanted {
-        let path = format!("/proc/sys/net/{key}");
-        let current = std::fs::read_to_string(&path).unwrap_or_default();
-        if current.trim() != value
-            && let Err(error) = std::fs::write(&path, value)
-        {
-            tracing::warn!(%key, %error, "cannot set sysctl");
+        // a machine that forwards takes no more advice from routers, its own default route included, unless told to
+        let accept = format!("ipv6/conf/{uplink}/accept_ra");
+        if !uplink.is_empty() && sysctl::get(&accept).as_deref() == Some("1") {
+            sysctl::set(&accept, "2");
         }
+        sysctl::set("ipv6/conf/all/forwarding", "1");
+        sysctl::set(&format!("ipv6/conf/{bridge}/accept_dad"), "0");
     }
 }

@@ -7,16 +7,25 @@ mod netns;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use rtnetlink::{Handle, LinkBridgePort, LinkUnspec, LinkVeth};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Context;
-use crate::{Config, Error};
+use crate::overlay::Overlay;
+use crate::uplink::{self, Uplink};
+use crate::{Config, Error, Nodes};
+pub(crate) use bridge::{ignore_exists, index as link_index};
+pub(crate) use ipam::nth;
 use ipam::{Ipam, Record};
+
+/// In the state directory: this node's networks, so that a node comes up without a server.
+const CIDRS: &str = "pod-cidrs";
 
 /// What the network wants to know of a pod.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +91,14 @@ pub struct PodNetwork {
     netlink: Handle,
     ipam: Arc<Mutex<Option<Ipam>>>,
     changed: Arc<watch::Sender<u64>>,
-    ready: Arc<watch::Sender<Option<u32>>>,
+    ready: Arc<watch::Sender<Option<Ready>>>,
+}
+
+/// What pods are plugged into.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    bridge: u32,
+    mtu: u32,
 }
 
 impl PodNetwork {
@@ -104,22 +120,84 @@ impl PodNetwork {
         HostPorts { ipam: self.ipam.clone(), changed: self.changed.clone() }
     }
 
+    /// Sets the network up and keeps it, until `stop`: at once from what an earlier process was given, or when this node is
+    /// given its pod CIDRs; then the way to the other nodes. Everything stays when it ends.
+    pub async fn run(&self, nodes: Nodes, stop: CancellationToken) {
+        let follow = async {
+            let mut cidrs = self.saved();
+            if cidrs.is_empty() {
+                cidrs = nodes.own(&[]).await;
+            }
+            loop {
+                let kept = async {
+                    let uplink = self.start_at_last(&cidrs).await;
+                    let overlay = Overlay { netlink: self.netlink.clone(), config: &self.config, uplink, own: &cidrs };
+                    overlay.run(&nodes).await;
+                };
+                let other = tokio::select! {
+                    () = kept => return,
+                    other = nodes.own(&cidrs) => other,
+                };
+                tracing::warn!(old = ?cidrs, new = ?other, "this node has been given another pod network");
+                cidrs = other;
+            }
+        };
+        stop.run_until_cancelled(follow).await;
+    }
+
+    async fn start_at_last(&self, cidrs: &[IpNet]) -> Uplink {
+        let mut wait = Duration::from_millis(500);
+        loop {
+            match self.start(cidrs).await {
+                Ok(uplink) => return uplink,
+                Err(error) => tracing::error!(%error, "the pod network could not be set up; trying again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// The pod CIDRs of an earlier process.
+    fn saved(&self) -> Vec<IpNet> {
+        let text = std::fs::read(self.config.state_dir.join(CIDRS)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn save(&self, cidrs: &[IpNet]) -> Result<(), Error> {
+        if self.saved() == cidrs {
+            return Ok(());
+        }
+        let (path, fresh) = (self.config.state_dir.join(CIDRS), self.config.state_dir.join(".pod-cidrs"));
+        let bytes = serde_json::to_vec(cidrs).expect("networks encode");
+        std::fs::write(&fresh, bytes)
+            .and_then(|()| std::fs::rename(&fresh, &path))
+            .what(|| format!("write {}", path.display()))
+    }
+
     /// Makes the bridge for this node's pod CIDRs; adopts what an earlier process left.
-    pub async fn start(&self, pod_cidrs: &[IpNet]) -> Result<(), Error> {
+    pub async fn start(&self, pod_cidrs: &[IpNet]) -> Result<Uplink, Error> {
         if pod_cidrs.is_empty() {
             return Err(Error::NoPodCidr);
         }
         let ipam = Ipam::open(&self.config.state_dir, pod_cidrs)?;
-        let bridge = bridge::ensure(&self.netlink, &self.config, pod_cidrs).await?;
+        let uplink = uplink::find(&self.netlink, &self.config).await?;
+        let bridge = bridge::ensure(&self.netlink, &self.config, &uplink, pod_cidrs).await?;
+        self.save(pod_cidrs)?;
         *self.ipam.lock() = Some(ipam);
         self.changed.send_modify(|n| *n += 1);
-        self.ready.send_replace(Some(bridge));
-        Ok(())
+        self.ready.send_replace(Some(Ready { bridge, mtu: uplink.pod_mtu }));
+        Ok(uplink)
     }
 
     /// Whether [`PodNetwork::start`] has succeeded.
     pub fn is_ready(&self) -> bool {
         self.ready.borrow().is_some()
+    }
+
+    /// Waits for that.
+    pub async fn ready(&self) {
+        // the sender lives as long as `self`
+        let _ = self.ready.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Waits until [`PodNetwork::is_ready`] may answer differently.
@@ -130,20 +208,20 @@ impl PodNetwork {
 
     /// Gives the pod an address and an `eth0` in `netns`. Again for the same pod: the same addresses.
     pub async fn setup(&self, pod: &PodRef, netns: &Path) -> Result<Vec<IpAddr>, Error> {
-        let bridge = (*self.ready.borrow()).ok_or(Error::NoPodCidr)?;
+        let ready = (*self.ready.borrow()).ok_or(Error::NoPodCidr)?;
         let record = {
             let mut ipam = self.ipam.lock();
             ipam.as_mut().ok_or(Error::NoPodCidr)?.allocate(pod)?
         };
         let namespace = std::fs::File::open(netns).what(|| format!("open {}", netns.display()))?;
-        self.plug(&record, &namespace, bridge).await?;
+        self.plug(&record, &namespace, ready).await?;
         if !record.host_ports.is_empty() {
             self.changed.send_modify(|n| *n += 1);
         }
         Ok(record.ips)
     }
 
-    async fn plug(&self, record: &Record, namespace: &std::fs::File, bridge: u32) -> Result<(), Error> {
+    async fn plug(&self, record: &Record, namespace: &std::fs::File, ready: Ready) -> Result<(), Error> {
         use std::os::fd::AsRawFd;
         if netns::has_eth0(namespace, &record.ips).await? {
             return Ok(());
@@ -154,11 +232,11 @@ impl PodNetwork {
         if let Some(index) = bridge::index(&self.netlink, host).await {
             self.netlink.link().del(index).execute().await.what(|| format!("delete {host}"))?;
         }
-        let veth = LinkVeth::new(host, &peer).mtu(self.config.mtu).build();
+        let veth = LinkVeth::new(host, &peer).mtu(ready.mtu).build();
         self.netlink.link().add(veth).execute().await.what(|| format!("add {host}"))?;
         let move_peer = LinkUnspec::new_with_name(&peer).setns_by_fd(namespace.as_raw_fd()).build();
         self.netlink.link().set(move_peer).execute().await.what(|| format!("move {peer}"))?;
-        let up = LinkUnspec::new_with_name(host).controller(bridge).up().build();
+        let up = LinkUnspec::new_with_name(host).controller(ready.bridge).up().build();
         self.netlink.link().set(up).execute().await.what(|| format!("enslave {host}"))?;
         // where `br_netfilter` is on, a pod's packet to its own service is turned round on its own port
         if let Some(port) = bridge::index(&self.netlink, host).await {
@@ -166,7 +244,7 @@ impl PodNetwork {
             self.netlink.link().set_port(hairpin).execute().await.what(|| format!("hairpin mode of {host}"))?;
         }
         let gateways = self.ipam.lock().as_ref().map(Ipam::gateways).unwrap_or_default();
-        netns::configure(namespace, peer, record.ips.clone(), gateways, self.config.mtu).await
+        netns::configure(namespace, peer, record.ips.clone(), gateways, ready.mtu).await
     }
 
     /// Takes the interface and the addresses back. Fine for a pod that has none.

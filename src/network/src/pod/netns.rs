@@ -10,8 +10,8 @@ use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::bridge::{ignore_exists, index};
-use crate::Error;
 use crate::error::Context;
+use crate::{Error, sysctl};
 
 /// Whether `eth0` is there with these addresses: the pod is adopted, not set up.
 pub async fn has_eth0(namespace: &File, ips: &[IpAddr]) -> Result<bool, Error> {
@@ -55,7 +55,7 @@ pub async fn configure(
         netlink.link().set(name).execute().await.what(|| "name eth0".into())?;
         if ips.iter().any(IpAddr::is_ipv6) {
             // the address is ours by allocation; waiting for duplicate detection would cost a second
-            let _ = std::fs::write("/proc/thread-self/net/../../../sys/net/ipv6/conf/eth0/accept_dad", "0");
+            sysctl::set("ipv6/conf/eth0/accept_dad", "0");
         }
         netlink
             .link()

@@ -85,10 +85,8 @@ impl Proxy {
         ports.retain(|p| Some(p.cluster_ip) != self.config.cluster_dns);
         let host_ports = self.host_ports.all();
         for (i, v6) in [false, true].into_iter().enumerate() {
-            if self.config.cluster_cidr(v6).is_none() {
-                continue;
-            }
-            let want = Ruleset::build(v6, &ports, &host_ports);
+            let Some(cluster) = self.config.cluster_cidr(v6) else { continue };
+            let want = Ruleset::build(v6, cluster, &ports, &host_ports);
             let table = format!("{} {}", if v6 { "ip6" } else { "ip" }, self.config.table);
             let script = match &self.applied.lock()[i] {
                 Some(have) => nft::diff(&table, have, &want),

@@ -16,10 +16,14 @@ pub struct ServicePort {
     pub protocol: &'static str,
     pub port: u16,
     pub cluster_ip: IpAddr,
-    /// Load balancer ingress and external addresses.
+    /// `spec.externalIPs`
     pub external_ips: Vec<IpAddr>,
+    /// Of load balancers that do not forward by themselves.
+    pub balancer_ips: Vec<IpAddr>,
     /// 0: none.
     pub node_port: u16,
+    /// All endpoints that are of use.
+    pub all: Vec<SocketAddr>,
     /// Where traffic from inside the cluster goes (`internalTrafficPolicy` applied).
     pub internal: Vec<SocketAddr>,
     /// Where traffic from outside goes (`externalTrafficPolicy` applied).
@@ -28,7 +32,7 @@ pub struct ServicePort {
     pub keep_source: bool,
     /// Client affinity, with its timeout in seconds.
     pub affinity_seconds: Option<u32>,
-    /// Empty: everyone.
+    /// Who may come by `balancer_ips`. Empty: everyone.
     pub source_ranges: Vec<IpNet>,
 }
 
@@ -41,15 +45,12 @@ pub fn service_ports(service: &Object, slices: &[std::sync::Arc<Object>], node: 
     }
     let ips = spec.cluster_ips.as_ref().filter(|v| !v.is_empty()).cloned();
     let cluster_ips = ips.unwrap_or_else(|| spec.cluster_ip.clone().into_iter().collect());
-    let external: Vec<IpAddr> = view
-        .status
-        .iter()
-        .filter_map(|s| s.load_balancer.as_ref()?.ingress.as_ref())
-        .flatten()
-        .filter_map(|i| i.ip.as_deref())
-        .chain(spec.external_ips.iter().flatten().map(String::as_str))
-        .filter_map(|ip| ip.parse().ok())
-        .collect();
+    let ingress = view.status.iter().filter_map(|s| s.load_balancer.as_ref()?.ingress.as_ref()).flatten();
+    // one with `Proxy` forwards to node ports itself
+    let balancers = ingress.filter(|i| i.ip_mode.as_deref() != Some("Proxy")).filter_map(|i| i.ip.as_deref());
+    let balancers: Vec<IpAddr> = balancers.filter_map(|ip| ip.parse().ok()).collect();
+    let external = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
+    let external: Vec<IpAddr> = external.collect();
     let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
         let seconds = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
         seconds.and_then(|s| u32::try_from(s).ok()).unwrap_or(10800)
@@ -66,15 +67,19 @@ pub fn service_ports(service: &Object, slices: &[std::sync::Arc<Object>], node: 
             let (all, local) = endpoints(slices, &name, protocol, cluster_ip.is_ipv6(), node);
             let local_only = |policy: &Option<String>| policy.as_deref() == Some("Local");
             let keep_source = local_only(&spec.external_traffic_policy);
+            let family =
+                |ips: &[IpAddr]| ips.iter().copied().filter(|ip| ip.is_ipv6() == cluster_ip.is_ipv6()).collect();
             out.push(ServicePort {
                 name: format!("{}/{}:{name}", service.namespace(), service.name()),
                 protocol,
                 port: port.port as u16,
                 cluster_ip,
-                external_ips: external.iter().copied().filter(|ip| ip.is_ipv6() == cluster_ip.is_ipv6()).collect(),
+                external_ips: family(&external),
+                balancer_ips: family(&balancers),
                 node_port: port.node_port.unwrap_or(0) as u16,
                 internal: if local_only(&spec.internal_traffic_policy) { local.clone() } else { all.clone() },
-                external: if keep_source { local } else { all },
+                external: if keep_source { local } else { all.clone() },
+                all,
                 keep_source,
                 affinity_seconds: affinity,
                 source_ranges: spec

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use super::plan::ServicePort;
-use crate::{Config, HostPort};
+use crate::{Backend, Config, HostPort};
 
 /// Bit of the packet mark that asks for masquerading.
 const MASQUERADE: &str = "0x4000";
@@ -27,10 +29,11 @@ impl Ruleset {
     }
 
     /// The rules of one family for all service ports (those of the other family are left out) and host ports.
-    pub fn build(v6: bool, ports: &[ServicePort], host_ports: &[HostPort]) -> Ruleset {
-        let mut r = Ruleset::default();
+    /// `cluster`: the network of all pods.
+    pub fn build(v6: bool, cluster: &IpNet, ports: &[ServicePort], host_ports: &[HostPort]) -> Ruleset {
+        let (mut r, cluster) = (Ruleset::default(), cluster.to_string());
         for p in ports.iter().filter(|p| p.cluster_ip.is_ipv6() == v6) {
-            r.service(v6, p);
+            r.service(v6, &cluster, p);
         }
         for h in host_ports.iter().filter(|h| h.pod_ip.is_ipv6() == v6) {
             r.host_port(v6, h);
@@ -38,60 +41,89 @@ impl Ruleset {
         r
     }
 
-    fn service(&mut self, v6: bool, p: &ServicePort) {
+    fn service(&mut self, v6: bool, cluster: &str, p: &ServicePort) {
         let id = format!("{:016x}", hash(&format!("{} {} {}", p.name, p.protocol, p.cluster_ip)));
         let key = |ip: &IpAddr| format!("{ip} . {} . {}", p.protocol, p.port);
-        let ip = family(v6);
-        for e in p.internal.iter().chain(&p.external) {
+        // where no endpoint is there for a caller: nobody serves, or somebody elsewhere does
+        let nobody = if p.all.is_empty() { "goto refuse" } else { "drop" };
+        for e in &p.all {
             self.element("hairpin", format!("{} . {}", e.ip(), e.ip()), String::new());
         }
         if p.internal.is_empty() {
-            self.element("no_endpoints", key(&p.cluster_ip), String::new());
+            self.element("no_endpoints", key(&p.cluster_ip), nobody.into());
         } else {
             let chain = format!("svc_{id}");
             self.balance(v6, &chain, &id, p, &p.internal);
             self.element("services", key(&p.cluster_ip), format!("goto {chain}"));
         }
-        if p.node_port == 0 && p.external_ips.is_empty() {
+        if p.node_port == 0 && p.external_ips.is_empty() && p.balancer_ips.is_empty() {
             return;
         }
         if p.external.is_empty() {
-            for e in &p.external_ips {
-                self.element("no_endpoints", key(e), String::new());
+            for e in p.external_ips.iter().chain(&p.balancer_ips) {
+                self.element("no_endpoints", key(e), nobody.into());
             }
             if p.node_port != 0 {
-                self.element("no_endpoint_ports", format!("{} . {}", p.protocol, p.node_port), String::new());
+                self.element("no_endpoint_ports", format!("{} . {}", p.protocol, p.node_port), nobody.into());
             }
+        }
+        if p.all.is_empty() {
             return;
         }
-        let target = if p.external == p.internal {
-            format!("svc_{id}")
-        } else {
-            let chain = format!("loc_{id}");
-            self.balance(v6, &chain, &format!("{id}l"), p, &p.external);
-            chain
-        };
-        let entry = format!("ext_{id}");
-        let mut rules = Vec::new();
-        if !p.source_ranges.is_empty() {
-            let ranges: Vec<String> =
-                p.source_ranges.iter().filter(|n| n.addr().is_ipv6() == v6).map(ToString::to_string).collect();
-            rules.push(format!("{ip} saddr != {{ {} }} drop", ranges.join(", ")));
-        }
-        if !p.keep_source {
-            rules.push(format!("meta mark set meta mark or {MASQUERADE}"));
-        } else {
-            // from the node itself the source is the node, which the endpoint can answer only when masqueraded
-            rules.push(format!("fib saddr type local meta mark set meta mark or {MASQUERADE}"));
-        }
-        rules.push(format!("goto {target}"));
-        self.chains.insert(entry.clone(), rules);
+        let entry = self.entry(v6, cluster, &id, p);
         for e in &p.external_ips {
             self.element("services", key(e), format!("goto {entry}"));
         }
         if p.node_port != 0 {
             self.element("node_ports", format!("{} . {}", p.protocol, p.node_port), format!("goto {entry}"));
         }
+        let ranges = p.source_ranges.iter().filter(|n| n.addr().is_ipv6() == v6).map(ToString::to_string);
+        let ranges: Vec<String> = ranges.collect();
+        let guarded = match p.source_ranges.is_empty() || p.balancer_ips.is_empty() {
+            true => entry,
+            false => {
+                let chain = format!("fw_{id}");
+                let refuse = match ranges.is_empty() {
+                    true => "drop".to_owned(),
+                    false => format!("{} saddr != {{ {} }} drop", family(v6), ranges.join(", ")),
+                };
+                self.chains.insert(chain.clone(), vec![refuse, format!("goto {entry}")]);
+                chain
+            }
+        };
+        for e in &p.balancer_ips {
+            self.element("services", key(e), format!("goto {guarded}"));
+        }
+    }
+
+    /// The chain behind a service's outer doors.
+    fn entry(&mut self, v6: bool, cluster: &str, id: &str, p: &ServicePort) -> String {
+        let to_all = if p.internal == p.all {
+            format!("svc_{id}")
+        } else {
+            let chain = format!("all_{id}");
+            self.balance(v6, &chain, &format!("{id}a"), p, &p.all);
+            chain
+        };
+        let entry = format!("ext_{id}");
+        let masquerade = format!("meta mark set meta mark or {MASQUERADE}");
+        let rules = if p.keep_source {
+            // the policy is about who comes from outside: pods and the node itself reach every endpoint
+            let mut rules = vec![
+                format!("{} saddr {cluster} goto {to_all}", family(v6)),
+                format!("fib saddr type local {masquerade} goto {to_all}"),
+            ];
+            if !p.external.is_empty() {
+                let chain = format!("loc_{id}");
+                self.balance(v6, &chain, &format!("{id}l"), p, &p.external);
+                rules.push(format!("goto {chain}"));
+            }
+            rules
+        } else {
+            vec![masquerade, format!("goto {to_all}")]
+        };
+        self.chains.insert(entry.clone(), rules);
+        entry
     }
 
     /// A chain that sends to one of `to`, at random or, with affinity, to the one a client had before.
@@ -159,10 +191,18 @@ pub fn base(v6: bool, c: &Config) -> String {
     };
     add(&format!("map TABLE services {{ type {addr} . inet_proto . inet_service : verdict; }}"));
     add("map TABLE node_ports { type inet_proto . inet_service : verdict; }");
-    add(&format!("set TABLE no_endpoints {{ type {addr} . inet_proto . inet_service; }}"));
-    add("set TABLE no_endpoint_ports { type inet_proto . inet_service; }");
+    add(&format!("map TABLE no_endpoints {{ type {addr} . inet_proto . inet_service : verdict; }}"));
+    add("map TABLE no_endpoint_ports { type inet_proto . inet_service : verdict; }");
+    add("chain TABLE refuse");
+    add("rule TABLE refuse reject");
     add(&format!("set TABLE hairpin {{ type {addr} . {addr}; }}"));
     add("chain TABLE dispatch");
+    if let (Some(services), Some(cluster)) = (c.service_cidr(v6), c.cluster_cidr(v6)) {
+        // who is neither pod nor node of the pod network gets its answers by way of this node
+        add(&format!(
+            "rule TABLE dispatch {ip} daddr {services} {ip} saddr != {cluster} meta mark set meta mark or {MASQUERADE}"
+        ));
+    }
     add(&format!("rule TABLE dispatch {ip} daddr . meta l4proto . th dport vmap @services"));
     add("rule TABLE dispatch fib daddr type local meta l4proto . th dport vmap @node_ports");
     for (chain, hook) in [("prerouting", "prerouting priority dstnat"), ("output", "output priority -100")] {
@@ -180,16 +220,21 @@ pub fn base(v6: bool, c: &Config) -> String {
             "rule TABLE postrouting {ip} saddr {cidr} {ip} daddr != {{ {cidr}, {multicast} }} oifname != \"lo\" masquerade"
         ));
     }
-    for hook in ["forward", "output"] {
+    // only a connection's first packet is looked at
+    for hook in ["forward", "output", "input"] {
         add(&format!("chain TABLE filter_{hook} {{ type filter hook {hook} priority filter; }}"));
-        add(&format!("rule TABLE filter_{hook} {ip} daddr . meta l4proto . th dport @no_endpoints reject"));
+        add(&format!("rule TABLE filter_{hook} ct state new {ip} daddr . meta l4proto . th dport vmap @no_endpoints"));
     }
-    add("chain TABLE filter_input { type filter hook input priority filter; }");
-    add("rule TABLE filter_input fib daddr type local meta l4proto . th dport @no_endpoint_ports reject");
+    add("rule TABLE filter_input ct state new fib daddr type local meta l4proto . th dport vmap @no_endpoint_ports");
     if !v6 {
         // `route_localnet` lets a NodePort answer on 127.0.0.1; nobody outside may reach loopback through it
         add("chain TABLE martian { type filter hook prerouting priority raw; }");
-        add(&format!("rule TABLE martian iifname \"{}\" ip daddr 127.0.0.0/8 drop", c.bridge));
+        // (a reply to it is translated later than here)
+        let from = match c.backend {
+            Backend::HostGw => "iifname != \"lo\"".to_owned(),
+            _ => format!("iifname {{ \"{}\", \"{}\" }}", c.bridge, c.tunnel()),
+        };
+        add(&format!("rule TABLE martian {from} ip daddr 127.0.0.0/8 drop"));
     }
     s
 }
@@ -215,7 +260,9 @@ mod tests {
             port: 80,
             cluster_ip: "10.43.0.9".parse().unwrap(),
             external_ips: Vec::new(),
+            balancer_ips: Vec::new(),
             node_port: 30080,
+            all: to.clone(),
             internal: to.clone(),
             external: to,
             keep_source: false,
@@ -224,9 +271,13 @@ mod tests {
         }
     }
 
+    fn build(ports: &[ServicePort]) -> Ruleset {
+        Ruleset::build(false, &"10.42.0.0/16".parse().unwrap(), ports, &[])
+    }
+
     #[test]
     fn a_service_is_one_chain_and_an_element_for_each_door() {
-        let r = Ruleset::build(false, &[port(&["10.42.0.5:8080", "10.42.0.6:8080"])], &[]);
+        let r = build(&[port(&["10.42.0.5:8080", "10.42.0.6:8080"])]);
         let services = &r.elements["services"];
         let chain = services["10.43.0.9 . tcp . 80"].strip_prefix("goto ").unwrap();
         assert_eq!(
@@ -237,21 +288,55 @@ mod tests {
         );
         let entry = r.elements["node_ports"]["tcp . 30080"].strip_prefix("goto ").unwrap();
         assert_eq!(r.chains[entry], ["meta mark set meta mark or 0x4000".into(), format!("goto {chain}")]);
-        assert!(Ruleset::build(true, &[port(&["10.42.0.5:8080"])], &[]).chains.is_empty());
+        let v6 = Ruleset::build(true, &"fd42::/48".parse().unwrap(), &[port(&["10.42.0.5:8080"])], &[]);
+        assert!(v6.chains.is_empty());
     }
 
     #[test]
     fn without_endpoints_it_is_refused() {
-        let r = Ruleset::build(false, &[port(&[])], &[]);
+        let r = build(&[port(&[])]);
         assert!(r.chains.is_empty());
-        assert!(r.elements["no_endpoints"].contains_key("10.43.0.9 . tcp . 80"));
-        assert!(r.elements["no_endpoint_ports"].contains_key("tcp . 30080"));
+        assert_eq!(r.elements["no_endpoints"]["10.43.0.9 . tcp . 80"], "goto refuse");
+        assert_eq!(r.elements["no_endpoint_ports"]["tcp . 30080"], "goto refuse");
+    }
+
+    #[test]
+    fn local_policy_is_for_those_outside() {
+        let p = ServicePort { external: Vec::new(), keep_source: true, ..port(&["10.42.0.5:8080"]) };
+        let r = build(&[p.clone()]);
+        let svc = r.elements["services"]["10.43.0.9 . tcp . 80"].strip_prefix("goto ").unwrap();
+        let entry = r.elements["node_ports"]["tcp . 30080"].strip_prefix("goto ").unwrap();
+        assert_eq!(
+            r.chains[entry],
+            [
+                format!("ip saddr 10.42.0.0/16 goto {svc}"),
+                format!("fib saddr type local meta mark set meta mark or 0x4000 goto {svc}")
+            ]
+        );
+        assert_eq!(r.elements["no_endpoint_ports"]["tcp . 30080"], "drop");
+        let here = ServicePort { external: p.all.clone(), ..p };
+        let r = build(&[here]);
+        assert!(r.chains[entry][2].starts_with("goto loc_"));
+        assert!(!r.elements.contains_key("no_endpoint_ports"));
+    }
+
+    #[test]
+    fn source_ranges_guard_the_balancers_address_alone() {
+        let p = ServicePort {
+            balancer_ips: vec!["192.0.2.80".parse().unwrap()],
+            source_ranges: vec!["198.51.100.0/24".parse().unwrap()],
+            ..port(&["10.42.0.5:8080"])
+        };
+        let r = build(&[p]);
+        let guard = r.elements["services"]["192.0.2.80 . tcp . 80"].strip_prefix("goto ").unwrap();
+        assert_eq!(r.chains[guard][0], "ip saddr != { 198.51.100.0/24 } drop");
+        assert!(r.elements["node_ports"]["tcp . 30080"].starts_with("goto ext_"));
     }
 
     #[test]
     fn affinity_remembers_each_endpoint() {
         let p = ServicePort { affinity_seconds: Some(60), node_port: 0, ..port(&["10.42.0.5:8080", "10.42.0.6:8080"]) };
-        let r = Ruleset::build(false, &[p], &[]);
+        let r = build(&[p]);
         assert_eq!(r.sets.len(), 2);
         assert_eq!(r.chains.len(), 3);
     }
