@@ -31,6 +31,8 @@ pub use error::Error;
 ///
 /// Exit code 1 on failure, as kubectl; an exec'd command's own code where there is one.
 pub fn main(args: Vec<OsString>) -> ExitCode {
+    // who reads may stop reading, as `| head` does
+    sigpipe::reset();
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::Object;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::Options;
@@ -33,7 +33,11 @@ pub(crate) struct Log {
     /// Where the ring of a resource begins of which the log has nothing.
     floor: u64,
     limits: Limits,
+    trimmed: Mutex<Instant>,
 }
+
+/// How often, at most, quiet rings are looked at.
+const TRIM: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
 struct Limits {
@@ -46,7 +50,7 @@ impl Log {
     /// `floor`: up to it, events may be missing from the backend's log.
     pub fn new(floor: u64, options: &Options) -> Log {
         let limits = Limits { events: options.ring_events, bytes: options.ring_bytes, age: options.keep };
-        Log { rings: RwLock::default(), floor, limits }
+        Log { rings: RwLock::default(), floor, limits, trimmed: Mutex::new(Instant::now()) }
     }
 
     /// Of a resource whose latest event, before this process, was at `floor`; those up to `lost` are not in the backend.
@@ -60,6 +64,17 @@ impl Log {
         }
         let mut rings = self.rings.write();
         rings.entry(resource.into()).or_insert_with(|| Arc::new(Ring::new(self.floor, 0, self.limits))).clone()
+    }
+
+    /// Forgets what is too old, also in the rings of resources that no longer change. Called with every batch: a quiet store's
+    /// heartbeats are reason enough to look, and no timer is.
+    pub fn trim(&self, now: Instant) {
+        let mut trimmed = self.trimmed.lock();
+        if now.duration_since(*trimmed) < TRIM {
+            return;
+        }
+        *trimmed = now;
+        self.rings.read().values().for_each(|ring| ring.recent.write().trim(now, self.limits));
     }
 
     /// Lets every watcher look again (at the store's being closed).
@@ -81,6 +96,24 @@ struct Recent {
     bytes: usize,
     /// Every event of the resource after this revision is in `events`.
     floor: u64,
+}
+
+impl Recent {
+    fn trim(&mut self, now: Instant, limits: Limits) {
+        while let Some((at, first)) = self.events.front() {
+            let full = self.events.len() > limits.events || self.bytes > limits.bytes;
+            if !full && now.duration_since(*at) <= limits.age {
+                break;
+            }
+            self.floor = first.revision;
+            self.bytes -= first.object.json().len();
+            self.events.pop_front();
+        }
+        // a burst's room is given back
+        if self.events.capacity() > 64 && self.events.len() < self.events.capacity() / 4 {
+            self.events.shrink_to_fit();
+        }
+    }
 }
 
 /// The ring begins only after the revision in here.
@@ -108,16 +141,7 @@ impl Ring {
         let mut r = self.recent.write();
         r.bytes += event.object.json().len();
         r.events.push_back((now, event));
-        while let Some((at, first)) = r.events.front() {
-            let full = r.events.len() > self.limits.events || r.bytes > self.limits.bytes;
-            if !full && now.duration_since(*at) <= self.limits.age {
-                break;
-            }
-            let (revision, bytes) = (first.revision, first.object.json().len());
-            r.floor = revision;
-            r.bytes -= bytes;
-            r.events.pop_front();
-        }
+        r.trim(now, self.limits);
     }
 
     /// At most `limit` events after `position`.
@@ -128,5 +152,23 @@ impl Ring {
         }
         let start = r.events.partition_point(|(_, e)| e.revision <= position);
         Ok(r.events.range(start..).take(limit).map(|(_, e)| e.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_ring_forgets_too() {
+        let log = Log::new(0, &Options::default());
+        let (quiet, now) = (log.ring("pods"), Instant::now());
+        let tree = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
+        let object = Arc::new(api::Draft::encode(&tree).expect("an object").at(7));
+        quiet.push(now, Event { kind: EventKind::Put, revision: 7, object, prev: None });
+        log.trim(now + Duration::from_secs(60));
+        assert_eq!(quiet.after(0, 10).expect("all of it").len(), 1);
+        log.trim(now + Duration::from_secs(600));
+        assert!(matches!(quiet.after(0, 10), Err(Behind(7))));
     }
 }

@@ -28,7 +28,7 @@ impl Default for Options {
             keep: Duration::from_secs(300),
             keep_bytes: 32 << 20,
             ring_events: 4096,
-            ring_bytes: 4 << 20,
+            ring_bytes: 2 << 20,
         }
     }
 }

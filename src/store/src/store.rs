@@ -226,5 +226,6 @@ impl Shared {
             self.revision.store(index.revision, Ordering::Release);
         }
         touched.iter().for_each(|ring| ring.wake());
+        self.log.trim(now);
     }
 }
