@@ -1,10 +1,11 @@
 //! What a server applies to itself at its first start, from `manifests/`.
 
 /// In the order in which they are applied; each may hold several documents.
-pub const MANIFESTS: [&str; 4] = [
+pub const MANIFESTS: [&str; 5] = [
     include_str!("../../../manifests/namespaces.yaml"),
     include_str!("../../../manifests/rbac-users.yaml"),
     include_str!("../../../manifests/rbac-components.yaml"),
+    include_str!("../../../manifests/rbac-certificates.yaml"),
     include_str!("../../../manifests/priority-classes.yaml"),
 ];
 

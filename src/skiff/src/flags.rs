@@ -83,6 +83,9 @@ pub struct ServerFlags {
     /// More names and addresses for the server's certificate
     #[arg(long, env = "SKIFF_TLS_SAN", value_delimiter = ',')]
     pub tls_san: Vec<String>,
+    /// How long the certificates live that the cluster signs on request, nodes' above all
+    #[arg(long, env = "SKIFF_CLUSTER_SIGNING_DURATION", default_value = "8760h")]
+    pub cluster_signing_duration: jiff::SignedDuration,
     /// Where the admin's kubeconfig is written
     #[arg(short = 'o', long, env = "SKIFF_WRITE_KUBECONFIG", default_value = "/etc/skiff/skiff.yaml")]
     pub write_kubeconfig: PathBuf,

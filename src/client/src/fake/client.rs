@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Object, Status, Value};
+use api::{Draft, Object, Status, Value};
 use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::json;
@@ -60,6 +60,11 @@ impl Client for FakeClient {
         self.call(Verb::Create, target)?;
         let mut s = self.state.lock();
         match target.subresource {
+            "" if target.resource.resource == "subjectaccessreviews" => {
+                let allowed = s.review.as_ref().is_some_and(|r| r(&tree));
+                tree["status"] = json!({"allowed": allowed});
+                return Ok(Arc::new(Draft::encode(&tree)?.at(0)));
+            }
             "" => {}
             "binding" => {
                 let pod = s.objects.get(&key(target)).ok_or_else(|| not_found(target))?;

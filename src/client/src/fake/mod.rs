@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use api::{Gvr, Object, Status, Value};
 use parking_lot::Mutex;
-use serde_json::json;
 
 use crate::{Client, Target};
 use state::{State, bump, key, store_resource};
@@ -45,6 +44,10 @@ impl FakeClient {
     /// Answers calls for which it returns a status with that status.
     pub fn react(&self, reaction: impl Fn(Verb, &Target) -> Option<Status> + Send + Sync + 'static) {
         self.state.lock().reaction = Some(Box::new(reaction));
+    }
+    /// Answers a `SubjectAccessReview`: whether it is allowed. Without this none is.
+    pub fn review(&self, allowed: impl Fn(&Value) -> bool + Send + Sync + 'static) {
+        self.state.lock().review = Some(Box::new(allowed));
     }
     /// Puts an object in as it is, status included: creates or overwrites.
     pub fn seed(&self, resource: Gvr, tree: Value) -> Arc<Object> {
@@ -107,6 +110,7 @@ mod tests {
     use super::*;
     use crate::{Informer, ListOptions, Patch, Selector as Which, WatchEvent, WriteOptions};
     use futures::StreamExt;
+    use serde_json::json;
     use tokio_util::sync::CancellationToken;
 
     fn pods() -> Gvr {

@@ -15,6 +15,8 @@ pub(super) type Key = (String, String, String);
 
 pub(super) type Reaction = Box<dyn Fn(Verb, &Target) -> Option<Status> + Send + Sync>;
 
+type Review = Box<dyn Fn(&Value) -> bool + Send + Sync>;
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) revision: u64,
@@ -24,6 +26,7 @@ pub(super) struct State {
     pub(super) watchers: Vec<mpsc::UnboundedSender<Result<usize, Status>>>,
     pub(super) calls: Vec<(Verb, Target)>,
     pub(super) reaction: Option<Reaction>,
+    pub(super) review: Option<Review>,
     pub(super) uids: u64,
 }
 
@@ -117,6 +120,10 @@ impl State {
         match target.subresource {
             "status" => {
                 old["status"] = tree["status"].take();
+                tree = old;
+            }
+            "approval" => {
+                old["status"]["conditions"] = tree["status"]["conditions"].take();
                 tree = old;
             }
             "finalize" => {
