@@ -36,7 +36,7 @@ impl Ruleset {
             r.service(v6, &cluster, p);
         }
         for h in host_ports.iter().filter(|h| h.pod_ip.is_ipv6() == v6) {
-            r.host_port(v6, h);
+            r.host_port(h);
         }
         r
     }
@@ -161,21 +161,20 @@ impl Ruleset {
         self.chains.insert(chain.to_owned(), rules);
     }
 
-    fn host_port(&mut self, v6: bool, h: &HostPort) {
+    fn host_port(&mut self, h: &HostPort) {
         let chain = format!("hp_{:016x}", hash(&format!("{h:?}")));
-        let mut rules = vec![format!("meta mark set meta mark or {MASQUERADE}")];
-        let guard = match h.host_ip {
-            Some(ip) if !ip.is_unspecified() => format!("{} daddr {ip} ", family(v6)),
-            _ => String::new(),
-        };
-        rules.push(format!(
-            "{guard}meta l4proto {} dnat to {}",
-            h.protocol,
-            SocketAddr::new(h.pod_ip, h.container_port)
-        ));
-        self.chains.insert(chain.clone(), rules);
+        let to = SocketAddr::new(h.pod_ip, h.container_port);
+        let rules =
+            [format!("meta mark set meta mark or {MASQUERADE}"), format!("meta l4proto {} dnat to {to}", h.protocol)];
+        self.chains.insert(chain.clone(), rules.into());
         self.element("hairpin", format!("{} . {}", h.pod_ip, h.pod_ip), String::new());
-        self.element("node_ports", format!("{} . {}", h.protocol, h.port), format!("goto {chain}"));
+        // another pod may have the same port of another address
+        match h.host_ip {
+            Some(ip) if !ip.is_unspecified() => {
+                self.element("services", format!("{ip} . {} . {}", h.protocol, h.port), format!("goto {chain}"));
+            }
+            _ => self.element("node_ports", format!("{} . {}", h.protocol, h.port), format!("goto {chain}")),
+        }
     }
 }
 
@@ -273,6 +272,28 @@ mod tests {
 
     fn build(ports: &[ServicePort]) -> Ruleset {
         Ruleset::build(false, &"10.42.0.0/16".parse().unwrap(), ports, &[])
+    }
+
+    #[test]
+    fn one_port_of_two_addresses_leads_to_two_pods() {
+        let port = |pod: &str, host_ip: Option<&str>| HostPort {
+            protocol: "tcp".into(),
+            port: 8080,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            pod_ip: pod.parse().unwrap(),
+            container_port: 80,
+        };
+        let ports = [
+            port("10.42.0.5", Some("127.0.0.1")),
+            port("10.42.0.6", Some("192.0.2.1")),
+            port("10.42.0.7", None),
+            port("10.42.0.7", Some("0.0.0.0")),
+        ];
+        let r = Ruleset::build(false, &"10.42.0.0/16".parse().unwrap(), &[], &ports);
+        let leads = |map: &str, key: &str| &r.chains[r.elements[map][key].strip_prefix("goto ").unwrap()][1];
+        assert_eq!(leads("services", "127.0.0.1 . tcp . 8080"), "meta l4proto tcp dnat to 10.42.0.5:80");
+        assert_eq!(leads("services", "192.0.2.1 . tcp . 8080"), "meta l4proto tcp dnat to 10.42.0.6:80");
+        assert_eq!(leads("node_ports", "tcp . 8080"), "meta l4proto tcp dnat to 10.42.0.7:80");
     }
 
     #[test]
