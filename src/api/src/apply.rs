@@ -14,7 +14,7 @@ mod walk;
 
 use serde_json::{Value, json};
 
-use crate::schema::Type;
+use crate::schema::Schema;
 use crate::{Cause, Reason, Status};
 use set::Set;
 use walk::Node;
@@ -156,8 +156,8 @@ fn strip(mut set: Set, subresource: &str, has_status: bool) -> Set {
 ///
 /// Errors: `Conflict` with a cause for each field that another manager owns, unless `force`; `BadRequest` for a list element
 /// without its key.
-pub fn apply(
-    schema: &'static Type,
+pub fn apply<'a>(
+    schema: impl Into<Schema<'a>>,
     live: Option<&Value>,
     config: &Value,
     writer: &Writer,
@@ -166,7 +166,7 @@ pub fn apply(
     if config["metadata"]["managedFields"].as_array().is_some_and(|l| !l.is_empty()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let root = Node::root(schema);
+    let root = Node::root(schema.into());
     walk::check_keys(root, config, "").map_err(Status::bad_request)?;
     let set = strip(walk::fields(root, config), writer.subresource, writer.has_status);
     let Some(live) = live else {
@@ -214,13 +214,13 @@ pub fn apply(
 
 /// Records a write that was no apply, if the object is one that somebody has applied: what changed belongs to `writer`.
 /// `new.metadata.managedFields` is replaced by what it must be.
-pub fn record(schema: &'static Type, live: &Value, new: &mut Value, writer: &Writer) {
+pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, writer: &Writer) {
     let mut all = entries(live);
     if all.is_empty() {
         store(new, Vec::new());
         return;
     }
-    let changes = walk::compare(Node::root(schema), Some(live), Some(new));
+    let changes = walk::compare(Node::root(schema.into()), Some(live), Some(new));
     let written = strip(changes.modified.union(&changes.added), "", false);
     for e in all.iter_mut() {
         e.fields = e.fields.difference(&changes.removed);

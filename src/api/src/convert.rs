@@ -3,6 +3,7 @@
 //! Conversion comes before the schema check, so it meets trees of any shape: what does not fit it leaves for the check to
 //! refuse. The old workload versions get their own, older defaults here; what they leave out is defaulted as in `apps/v1`.
 
+mod crd;
 mod event;
 mod workload;
 
@@ -21,6 +22,7 @@ pub fn to_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
         ("Deployment" | "DaemonSet" | "ReplicaSet" | "StatefulSet", _) => {
             workload::to_v1(&kind.kind, group, version, tree)
         }
+        ("CustomResourceDefinition", crate::crd::GROUP) => crd::to_v1(tree),
         _ => {}
     }
     set_version(tree, &kind.group, &kind.version);
@@ -35,6 +37,7 @@ pub fn from_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
         ("Event", "events.k8s.io") => event::to_events(tree),
         ("Event", "") => event::from_events(tree),
         ("Deployment" | "DaemonSet", _) => workload::from_v1(&kind.kind, version, tree),
+        ("CustomResourceDefinition", crate::crd::GROUP) => crd::from_v1(tree),
         _ => {}
     }
     set_version(tree, group, version);
@@ -79,6 +82,7 @@ pub fn warning(group: &str, version: &str, kind: &str) -> Option<String> {
         }
         ("", "v1", "ComponentStatus") => return Some("v1 ComponentStatus is deprecated in v1.19+".into()),
         ("extensions", "v1beta1", _) | ("apps", "v1beta1", _) => (8, 16, "apps/v1"),
+        (crate::crd::GROUP, "v1beta1", _) => (16, 22, "apiextensions.k8s.io/v1"),
         ("apps", "v1beta2", _) => (9, 16, "apps/v1"),
         _ => return None,
     };

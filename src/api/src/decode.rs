@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::schema::{self, Type};
+use crate::schema::Schema;
 use crate::{Reason, Status, field};
 
 pub use json::json;
@@ -81,16 +81,16 @@ pub fn unfit(kind: &str, version: &str, error: &str) -> Status {
     Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
 }
 
-/// Checks and normalises a tree in place ([`schema::check`]). Unknown and duplicate fields come back as warnings, or with
+/// Checks and normalises a tree in place ([`Schema::check`]). Unknown and duplicate fields come back as warnings, or with
 /// `Strict` are an error.
-pub fn object(
+pub fn object<'a>(
     tree: &mut Value,
-    schema: &'static Type,
+    schema: impl Into<Schema<'a>>,
     (kind, version): (&str, &str),
     duplicates: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    let unknown = schema::check(schema, tree).map_err(|e| unfit(kind, version, &e))?;
+    let unknown = schema.into().check(tree).map_err(|e| unfit(kind, version, &e))?;
     let problems = [duplicates, unknown].concat();
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
@@ -101,9 +101,9 @@ pub fn object(
 }
 
 /// The same for the result of a patch, whose errors upstream reports about the field `patch`. `patch` is its text.
-pub fn patched(
+pub fn patched<'a>(
     tree: &mut Value,
-    schema: &'static Type,
+    schema: impl Into<Schema<'a>>,
     patch: &str,
     duplicates: Vec<String>,
     validation: FieldValidation,
@@ -114,7 +114,7 @@ pub fn patched(
         status.reason = Reason::Invalid;
         status
     };
-    let unknown = schema::check(schema, tree).map_err(|e| refuse(&e))?;
+    let unknown = schema.into().check(tree).map_err(|e| refuse(&e))?;
     let problems = [duplicates, unknown].concat();
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
@@ -131,6 +131,7 @@ fn strict(problems: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema;
     use serde_json::json;
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Path<'a> {
 
 #[derive(Clone, Copy)]
 enum Step<'a> {
+    /// The whole object, without a name: upstream's nil path.
+    Nil,
     Child(&'a str),
     Index(usize),
     Key(&'a str),
@@ -23,6 +25,10 @@ enum Step<'a> {
 impl<'a> Path<'a> {
     pub const fn root(name: &'a str) -> Path<'a> {
         Path { parent: None, step: Step::Child(name) }
+    }
+    /// The path of the object itself; its children are `spec`, `status`, ….
+    pub const fn nil() -> Path<'static> {
+        Path { parent: None, step: Step::Nil }
     }
     /// `self.name`
     pub fn child<'b>(&'b self, name: &'b str) -> Path<'b> {
@@ -40,11 +46,13 @@ impl<'a> Path<'a> {
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(p) = self.parent {
+        let parent = self.parent.filter(|p| !matches!(p.step, Step::Nil));
+        if let Some(p) = parent {
             p.fmt(f)?;
         }
         match self.step {
-            Step::Child(name) if self.parent.is_some() => write!(f, ".{name}"),
+            Step::Nil => f.write_str("<nil>"),
+            Step::Child(name) if parent.is_some() => write!(f, ".{name}"),
             Step::Child(name) => f.write_str(name),
             Step::Index(i) => write!(f, "[{i}]"),
             Step::Key(k) => write!(f, "[{k}]"),
@@ -104,6 +112,16 @@ impl Error {
         let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
         let message = format!("Unsupported value: {}: supported values: {}", shown(&value.into()), list.join(", "));
         Error::new("FieldValueNotSupported", path, message)
+    }
+    /// `TooLongCharacters`
+    pub fn too_long_characters(path: &Path, max: u64) -> Error {
+        let unit = if max == 1 { "character" } else { "characters" };
+        Error::new("FieldValueTooLong", path, format!("Too long: may not be more than {max} {unit}"))
+    }
+    /// `TypeInvalid`
+    pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl AsRef<str>) -> Error {
+        let head = format!("Invalid value: {}", shown(&value.into()));
+        Error::detailed("FieldValueTypeInvalid", path, head, detail.as_ref())
     }
     pub fn cause(&self) -> Cause {
         Cause { reason: self.reason.into(), message: self.message.clone(), field: self.field.clone() }

@@ -40,16 +40,10 @@ impl FieldSelector {
 
     /// Errors in upstream's words if a field is not selectable.
     pub fn check(&self, strategy: &dyn Strategy) -> Result<(), ParseError> {
-        let known = strategy.selectable_fields();
         for Term { field, .. } in &self.terms {
-            if matches!(field.as_str(), "metadata.name" | "metadata.namespace") || known.contains(&field.as_str()) {
-                continue;
+            if !matches!(field.as_str(), "metadata.name" | "metadata.namespace") && !strategy.is_selectable(field) {
+                return Err(ParseError(strategy.unselectable(field)));
             }
-            return Err(ParseError(if known.is_empty() {
-                format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-            } else {
-                format!("field label not supported: {field}")
-            }));
         }
         Ok(())
     }

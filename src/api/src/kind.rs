@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Strategy;
+use crate::crd::Definition;
 
 /// Group, version, kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +78,8 @@ pub struct Kind {
     /// Whether a restart may lose the last seconds of writes (Leases, Events).
     pub late_flush: bool,
     pub strategy: Box<dyn Strategy>,
+    /// Of a custom resource.
+    pub definition: Option<Arc<Definition>>,
 }
 
 impl Kind {
@@ -115,12 +118,16 @@ pub struct Registry {
 impl Registry {
     pub fn add(&mut self, kind: Kind) -> Arc<Kind> {
         let kind = Arc::new(kind);
+        self.add_shared(kind.clone());
+        kind
+    }
+    /// A kind that another registry has too.
+    pub fn add_shared(&mut self, kind: Arc<Kind>) {
         for (g, v) in &kind.served {
             self.by_resource.insert((g.clone(), v.clone(), kind.plural.clone()), kind.clone());
             self.by_kind.insert((g.clone(), v.clone(), kind.kind.clone()), kind.clone());
         }
-        self.kinds.push(kind.clone());
-        kind
+        self.kinds.push(kind);
     }
     /// In the order in which they were added.
     pub fn kinds(&self) -> &[Arc<Kind>] {

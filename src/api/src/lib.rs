@@ -18,6 +18,8 @@
 //! | [`schema`] | the structure of every built-in type; makes a tree what Go's decoder would make of it |
 //! | [`convert`] | versions of a kind, through the storage version; deprecation warnings |
 //! | [`kinds`] | the built-in kinds: defaults, validation, table columns |
+//! | [`crd`] | custom resources: structural schemas, what a definition makes |
+//! | [`cel`] | the expressions of validation rules |
 //! | [`patch`] | JSON, merge and strategic merge patch |
 //! | [`apply`] | server-side apply: field ownership, conflicts |
 //! | [`labels`], [`fields`] | label and field selectors |
@@ -30,7 +32,9 @@
 //! `data/` holds what `data/generate.py` makes from Kubernetes' own definitions.
 
 pub mod apply;
+pub mod cel;
 pub mod convert;
+pub mod crd;
 pub mod decode;
 pub mod field;
 pub mod fields;

@@ -3,11 +3,39 @@
 //! Loaded once, at the first look, from `data/schema.txt` (some milliseconds, about 300 KB); `data/generate.py` makes that
 //! file from Kubernetes' own definitions and describes its format.
 
+use serde_json::Value;
+
+use crate::crd::Structural;
+
 mod check;
+mod custom;
 mod load;
 
-pub use check::check;
+pub use check::{check, check_metadata};
 pub use load::{Ref, find, find_kind};
+
+/// The schema of a kind: a built-in type's, or a custom resource's.
+#[derive(Debug, Clone, Copy)]
+pub enum Schema<'a> {
+    Type(&'static Type),
+    Custom(&'a Structural),
+}
+
+impl From<&'static Type> for Schema<'_> {
+    fn from(t: &'static Type) -> Self {
+        Schema::Type(t)
+    }
+}
+
+impl Schema<'_> {
+    /// Makes a tree fit in place, as [`check`] describes; returns the unknown fields.
+    pub fn check(self, tree: &mut Value) -> Result<Vec<String>, String> {
+        match self {
+            Schema::Type(t) => check(t, tree),
+            Schema::Custom(s) => custom::check(s, tree),
+        }
+    }
+}
 
 /// A type with fields: `io.k8s.api.core.v1.Pod`.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What a kind does of its own, where the generic engine asks: upstream's `rest.RESTCreateUpdateStrategy`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field;
 
@@ -23,6 +23,11 @@ impl Column {
     }
     pub const fn wide(name: &'static str, kind: &'static str) -> Column {
         Column { name, kind, format: "", priority: 1, description: "" }
+    }
+    /// As a table shows it.
+    pub fn definition(&self) -> Value {
+        let Column { name, kind, format, priority, description } = self;
+        json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority})
     }
 }
 
@@ -86,6 +91,12 @@ pub trait Strategy: Send + Sync + 'static {
     fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<field::Error> {
         Vec::new()
     }
+    /// Everything that holds for the object that an update makes.
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let mut errors = self.validate(new);
+        errors.extend(self.validate_update(new, old));
+        errors
+    }
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<field::Error> {
         Vec::new()
     }
@@ -121,6 +132,17 @@ pub trait Strategy: Send + Sync + 'static {
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[]
     }
+    fn is_selectable(&self, field: &str) -> bool {
+        self.selectable_fields().contains(&field)
+    }
+    /// Why a field is not selectable, in upstream's words.
+    fn unselectable(&self, field: &str) -> String {
+        if self.selectable_fields().is_empty() {
+            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        } else {
+            format!("field label not supported: {field}")
+        }
+    }
     /// The value of a selectable field; absent fields read as the empty string.
     fn select_field(&self, object: &Value, field: &str) -> String {
         field_text(object, field)
@@ -140,6 +162,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// The table's columns, name first, age where upstream has it.
     fn columns(&self) -> &'static [Column] {
         &[NAME, AGE]
+    }
+    /// The columns as a table shows them.
+    fn column_definitions(&self) -> Value {
+        self.columns().iter().map(Column::definition).collect()
     }
     /// A cell for each column. `now_seconds`: Unix time, for ages.
     fn cells(&self, object: &Value, now_seconds: i64) -> Vec<Value> {

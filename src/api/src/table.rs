@@ -59,17 +59,8 @@ pub fn table(
     };
     let rows: Vec<Value> = objects.into_iter().map(row).collect();
     let mut table = json!({"kind": "Table", "apiVersion": META, "metadata": metadata, "rows": rows});
-    table["columnDefinitions"] = if columns { column_definitions(kind) } else { json!([]) };
+    table["columnDefinitions"] = if columns { kind.strategy.column_definitions() } else { json!([]) };
     table
-}
-
-fn column_definitions(kind: &Kind) -> Value {
-    let definition = |c: &crate::Column| {
-        json!({
-            "name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority,
-        })
-    };
-    kind.strategy.columns().iter().map(definition).collect()
 }
 
 /// `PartialObjectMetadata` of a tree.

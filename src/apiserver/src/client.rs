@@ -83,7 +83,7 @@ fn clean(served: &Served, mut tree: Value) -> Result<Value, Status> {
         root.insert("apiVersion".into(), kind.api_version().into());
         root.insert("kind".into(), kind.kind.clone().into());
     }
-    if let Some(schema) = served.schema {
+    if let Some(schema) = served.schema() {
         let names = (kind.kind.as_str(), kind.version.as_str());
         let unknown = decode::object(&mut tree, schema, names, Vec::new(), FieldValidation::Warn)?;
         if !unknown.is_empty() {
@@ -104,7 +104,7 @@ impl Client for Local {
         let attributes = self.attributes(Verb::Get, target)?;
         let served = self.served(target)?;
         let call = Call::new(&attributes, &served, false);
-        let object = self.engine.read(&call, &target.name)?;
+        let object = self.engine.get_one(&call, &target.name).await?;
         if target.subresource == "scale" { loose(&scale_of(&call, &object)?) } else { Ok(object) }
     }
 
@@ -128,6 +128,7 @@ impl Client for Local {
         let batches = futures::stream::unfold(Some(changes), |changes| async move {
             let mut changes = changes?;
             match changes.next().await {
+                Ok(batch) if batch.is_empty() => None,
                 Ok(batch) => Some((batch.into_iter().map(|c| Ok(event(c))).collect(), Some(changes))),
                 Err(status) => Some((vec![Err(status)], None)),
             }

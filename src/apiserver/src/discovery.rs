@@ -32,7 +32,7 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 /// OpenAPI documents as they were made for one set of routes, packed.
 #[derive(Default)]
 pub(crate) struct Discovery {
-    documents: Mutex<(usize, HashMap<String, Bytes>)>,
+    documents: Mutex<(u64, HashMap<String, Bytes>)>,
 }
 
 impl Discovery {
@@ -133,13 +133,15 @@ impl Discovery {
 
     fn cached(&self, routes: &Arc<Routes>, name: &str) -> Option<Bytes> {
         let documents = self.documents.lock();
-        (documents.0 == Arc::as_ptr(routes) as usize).then(|| documents.1.get(name).cloned()).flatten()
+        (documents.0 == routes.generation).then(|| documents.1.get(name).cloned()).flatten()
     }
     fn keep(&self, routes: &Arc<Routes>, name: String, packed: Bytes) {
         let mut documents = self.documents.lock();
-        let of = Arc::as_ptr(routes) as usize;
-        if documents.0 != of {
-            *documents = (of, HashMap::new());
+        if documents.0 < routes.generation {
+            *documents = (routes.generation, HashMap::new());
+        }
+        if documents.0 > routes.generation {
+            return;
         }
         documents.1.insert(name, packed);
     }

@@ -6,11 +6,13 @@
 //! ```
 
 pub mod admission;
+pub mod agents;
 mod attributes;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
 mod client;
+mod crd;
 mod discovery;
 pub mod engine;
 mod health;

@@ -17,7 +17,7 @@ use crate::health::Health;
 use crate::http::{self, Front};
 use crate::metrics::Metrics;
 use crate::special::Specials;
-use crate::{Authenticator, Authorizer, Engine, User};
+use crate::{Authenticator, Authorizer, Engine, User, crd};
 
 /// What a server is made of.
 pub struct Config {
@@ -39,11 +39,13 @@ pub struct Server {
 }
 
 impl Server {
+    /// Serves what the store has, custom resources included. Must be called within a runtime.
     pub fn new(config: Config) -> Server {
         let Config { store, registry, authenticator, authorizer, plugins, specials, stop } = config;
         let health = Health::default();
         health.add("ping", || Ok(()));
         let engine = Arc::new(Engine::new(store, Routes::new(registry), plugins, authorizer, specials));
+        tokio::spawn(crd::Controller::new(&engine).run(stop.clone()));
         let (discovery, metrics) = (Discovery::default(), Metrics::default());
         Server { front: Arc::new(Front { engine, authenticator, discovery, health, metrics, stop }) }
     }

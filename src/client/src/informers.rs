@@ -13,7 +13,7 @@ use crate::{Client, Informer, Selector};
 #[derive(Clone)]
 pub struct Informers {
     client: Arc<dyn Client>,
-    running: Arc<Mutex<HashMap<Gvr, Informer>>>,
+    running: Arc<Mutex<HashMap<Gvr, (Informer, CancellationToken)>>>,
     stop: CancellationToken,
 }
 
@@ -27,17 +27,24 @@ impl Informers {
     }
     pub fn get(&self, resource: Gvr) -> Informer {
         let mut running = self.running.lock();
-        if let Some(informer) = running.get(&resource) {
+        if let Some((informer, _)) = running.get(&resource) {
             return informer.clone();
         }
         let selector = Selector::all(resource.clone());
-        let informer = Informer::start(self.client.clone(), selector, self.stop.clone());
-        running.insert(resource, informer.clone());
+        let stop = self.stop.child_token();
+        let informer = Informer::start(self.client.clone(), selector, stop.clone());
+        running.insert(resource, (informer.clone(), stop));
         informer
+    }
+    /// Ends the informer of a resource that is no longer served.
+    pub fn forget(&self, resource: &Gvr) {
+        if let Some((_, stop)) = self.running.lock().remove(resource) {
+            stop.cancel();
+        }
     }
     /// Waits for all that have been asked for so far.
     pub async fn synced(&self) {
-        let all: Vec<Informer> = self.running.lock().values().cloned().collect();
+        let all: Vec<Informer> = self.running.lock().values().map(|(i, _)| i.clone()).collect();
         for informer in all {
             informer.synced().await;
         }

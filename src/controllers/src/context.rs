@@ -5,7 +5,10 @@ use std::sync::Arc;
 use api::{Gvr, Registry};
 use client::{Client, Clock, Informers, Recorder, now_rfc3339};
 use ipnet::IpNet;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::csr::Signing;
 
 /// What differs from cluster to cluster.
 #[derive(Clone)]
@@ -20,19 +23,25 @@ pub struct Config {
     pub node_grace: jiff::SignedDuration,
     /// Above so many terminated pods the oldest are deleted: `--terminated-pod-gc-threshold`. 0: never.
     pub terminated_pods: usize,
+    /// What approved certificate requests are signed with; `None`: they are left to others.
+    pub signing: Option<Signing>,
     /// The kinds that namespace deletion and garbage collection look after.
-    pub registry: Arc<Registry>,
+    pub registry: Kinds,
 }
+
+/// The kinds that are served, now and as they change.
+pub type Kinds = watch::Receiver<Arc<Registry>>;
 
 impl Config {
     /// Upstream's defaults.
-    pub fn new(root_ca: String, cluster_cidrs: Vec<IpNet>, registry: Arc<Registry>) -> Config {
+    pub fn new(root_ca: String, cluster_cidrs: Vec<IpNet>, registry: Kinds) -> Config {
         Config {
             root_ca,
             cluster_cidrs,
             node_prefix: (24, 64),
             node_grace: jiff::SignedDuration::from_secs(40),
             terminated_pods: 12500,
+            signing: None,
             registry,
         }
     }
@@ -40,7 +49,8 @@ impl Config {
     /// The resources that can be listed, watched and deleted: namespaced ones, or all.
     pub(crate) fn deletable(&self, namespaced_only: bool) -> Vec<(Gvr, String)> {
         let able = |k: &api::Kind| ["list", "watch", "delete"].iter().all(|v| k.verbs.iter().any(|have| have == v));
-        let kinds = self.registry.kinds().iter();
+        let registry = self.registry.borrow().clone();
+        let kinds = registry.kinds().iter();
         kinds.filter(|k| able(k) && (k.namespaced() || !namespaced_only)).map(|k| (k.gvr(), k.kind.clone())).collect()
     }
 }

@@ -12,6 +12,7 @@ mod batch;
 mod claim;
 mod context;
 mod cron_job;
+pub mod csr;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -33,7 +34,7 @@ mod status;
 #[cfg(test)]
 mod testing;
 
-pub use context::{Config, Context};
+pub use context::{Config, Context, Kinds};
 pub use error::Error;
 
 use std::time::Duration;
@@ -59,12 +60,17 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(replicas::run::<ReplicaSet>(ctx.clone(), stop.clone()));
     all.spawn(replicas::run::<ReplicationController>(ctx.clone(), stop.clone()));
     // kinds that an API may not serve
-    for (group, plural) in [("batch", "cronjobs"), ("policy", "poddisruptionbudgets")] {
-        if ctx.config.registry.resource(group, "v1", plural).is_none() {
+    for (group, plural) in [
+        ("batch", "cronjobs"),
+        ("policy", "poddisruptionbudgets"),
+        ("certificates.k8s.io", "certificatesigningrequests"),
+    ] {
+        if ctx.config.registry.borrow().resource(group, "v1", plural).is_none() {
             continue;
         }
         match plural {
             "cronjobs" => drop(all.spawn(cron_job::run(ctx.clone(), stop.clone()))),
+            "certificatesigningrequests" => drop(all.spawn(csr::run(ctx.clone(), stop.clone()))),
             _ => drop(all.spawn(disruption::run(ctx.clone(), stop.clone()))),
         }
     }

@@ -223,7 +223,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn content_goes_first_then_the_namespace() {
         let bench =
-            Bench::with(|c| c.registry = Arc::new(kind::registry([kind::of::<ConfigMap>(), kind::of::<Pod>()])));
+            Bench::with(|c| c.registry = kind::fixed(kind::registry([kind::of::<ConfigMap>(), kind::of::<Pod>()])));
         bench.start(run);
         bench.fake.seed(Namespace::gvr(), json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}}));
         bench.fake.seed(ConfigMap::gvr(), json!({"metadata": {"name": "a", "namespace": "n"}}));

@@ -37,7 +37,7 @@ impl Bench {
     }
     pub fn with(change: impl FnOnce(&mut Config)) -> Bench {
         let (fake, stop) = (FakeClient::new(), CancellationToken::new());
-        let mut config = Config::new("PEM".into(), Vec::new(), Arc::new(Registry::default()));
+        let mut config = Config::new("PEM".into(), Vec::new(), kind::fixed(Registry::default()));
         change(&mut config);
         let clock = Arc::new(PausedClock { start: Instant::now() });
         let ctx = Context::new(fake.arc(), clock, config, stop.clone());
@@ -75,7 +75,12 @@ pub mod kind {
             schema: String::new(),
             late_flush: false,
             strategy: Box::new(NoStrategy),
+            definition: None,
         }
+    }
+    /// Kinds that never change.
+    pub fn fixed(registry: Registry) -> crate::Kinds {
+        tokio::sync::watch::channel(std::sync::Arc::new(registry)).1
     }
     pub fn registry(kinds: impl IntoIterator<Item = Kind>) -> Registry {
         let mut registry = Registry::default();

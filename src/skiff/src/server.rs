@@ -48,7 +48,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         .with_context(|| format!("cannot listen on {}:{}", flags.bind_address, flags.https_listen_port))?;
     let port = listener.local_addr().context("listener")?.port();
     let service_ip = service_ip(&flags, 1);
-    let pki = pki::Pki::open(
+    let pki = Arc::new(pki::Pki::open(
         &paths.server(),
         &pki::Options {
             node_name: node.name.clone(),
@@ -59,7 +59,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
             token: flags.token.clone(),
             agent_token: None,
         },
-    )?;
+    )?);
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let dialer = Arc::new(LateDialer::default());
@@ -73,10 +73,9 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         dialer: dialer.clone(),
         stop: &stop,
     });
-    let registry = api::kinds::registry();
     let server = apiserver::Server::new(apiserver::Config {
         store: store.clone(),
-        registry: registry.clone(),
+        registry: api::kinds::registry(),
         authenticator: security.authentication,
         authorizer: security.authorization,
         plugins: security.plugins,
@@ -107,8 +106,12 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     server.publish(&address).await.context("the kubernetes service")?;
     let manager = server.client(User::system("system:kube-controller-manager"));
     if !flags.disable.contains(&Component::Controllers) {
-        let config =
-            controllers::Config::new(pki.server_ca.pem().to_owned(), flags.cluster_cidr.clone(), Arc::new(registry));
+        let mut config = controllers::Config::new(
+            pki.server_ca.pem().to_owned(),
+            flags.cluster_cidr.clone(),
+            server.engine().kinds(),
+        );
+        config.signing = Some(signing(pki.clone(), flags.cluster_signing_duration));
         let context = controllers::Context::new(manager.clone(), clock.clone(), config, stop.clone());
         tasks.spawn(controllers::run(context, stop.clone()));
         // these two share their arithmetic with authorization and admission
@@ -146,6 +149,15 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     }
     store.close().await?;
     Ok(())
+}
+
+/// Servers are vouched for by the authority that clients trust, all others by the one that the API server does.
+fn signing(pki: Arc<pki::Pki>, lifetime: jiff::SignedDuration) -> controllers::csr::Signing {
+    let sign = move |order: &controllers::csr::Order<'_>| {
+        let authority = if order.profile.hosts.is_empty() { &pki.client_ca } else { &pki.server_ca };
+        authority.sign(order.request, order.profile, order.lifetime, order.now)
+    };
+    controllers::csr::Signing { sign: Arc::new(sign), lifetime }
 }
 
 /// This machine as a node.

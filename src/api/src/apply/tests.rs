@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::schema::Type;
 use crate::schema::find;
 
 fn writer(manager: &str) -> Writer<'_> {

@@ -3,16 +3,17 @@
 use serde_json::{Map, Value};
 
 use super::set::Set;
-use crate::schema::{Field, ListType, Shape, Type};
+use crate::crd::{Additional, List, Structural, Type as CustomType};
+use crate::schema::{self, Field, ListType, Schema, Shape, Type};
 
 /// A place in the schema.
 #[derive(Clone, Copy)]
-pub(super) struct Node {
-    view: View,
+pub(super) struct Node<'a> {
+    view: View<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum View {
+enum View<'a> {
     /// A scalar, or what is owned as one.
     Leaf,
     Struct(&'static Type),
@@ -20,13 +21,24 @@ enum View {
     Set,
     /// A list of objects with these comma-separated keys.
     Keyed(&'static Shape, &'static str),
+    /// A custom resource, or an object in one.
+    Custom(&'a Structural),
+    /// `metadata` within one; of the members that no schema names each is owned as a whole.
+    Free,
+    /// A list of objects with these keys in a custom resource.
+    CustomKeyed(&'a Structural, &'a [Box<str>]),
 }
 
-impl Node {
-    pub fn root(schema: &'static Type) -> Node {
-        Node { view: View::Struct(schema) }
+impl<'a> Node<'a> {
+    pub fn root(schema: Schema<'a>) -> Node<'a> {
+        Node {
+            view: match schema {
+                Schema::Type(t) => View::Struct(t),
+                Schema::Custom(s) => View::Custom(s),
+            },
+        }
     }
-    fn of(field: &'static Field) -> Node {
+    fn of(field: &'static Field) -> Node<'static> {
         let view = match (&field.shape, field.list) {
             _ if field.atomic => View::Leaf,
             (Shape::List(_), ListType::Set) => View::Set,
@@ -35,7 +47,7 @@ impl Node {
         };
         Node { view }
     }
-    fn element(shape: &'static Shape) -> Node {
+    fn element(shape: &'static Shape) -> Node<'static> {
         let view = match shape {
             Shape::Object(t) if !t.atomic => View::Struct(t.get()),
             Shape::Map(of) => View::Map(of),
@@ -43,15 +55,40 @@ impl Node {
         };
         Node { view }
     }
+    fn custom(s: &'a Structural) -> Node<'a> {
+        let view = match (&s.list, s.kind) {
+            _ if s.atomic => View::Leaf,
+            (List::Set, _) => View::Set,
+            (List::Map(keys), _) => s.items.as_deref().map_or(View::Leaf, |items| View::CustomKeyed(items, keys)),
+            (_, CustomType::Object) => View::Custom(s),
+            (_, CustomType::Any) if s.preserve => View::Free,
+            _ => View::Leaf,
+        };
+        Node { view }
+    }
     /// Below a field or key of a map.
-    fn child(self, key: &str) -> Option<Node> {
+    fn child(self, key: &str) -> Option<Node<'a>> {
+        let free = Some(Node { view: View::Free });
         match self.view {
             View::Struct(t) => t.field(key).map(Node::of),
             View::Map(of) => Some(Node::element(of)),
+            View::Custom(_) if key == "metadata" => schema::find(OBJECT_META).map(|t| Node { view: View::Struct(t) }),
+            View::Custom(s) => s.member(key).map(Node::custom).or(free),
+            View::Free => free,
             _ => None,
         }
     }
+    /// Every member is owned by its key, as in a map.
+    fn is_map(self) -> bool {
+        match self.view {
+            View::Map(_) | View::Free => true,
+            View::Custom(s) => matches!(s.additional, Additional::Any | Additional::Schema(_)),
+            _ => false,
+        }
+    }
 }
+
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 fn field(name: &str) -> String {
     format!("f:{name}")
@@ -74,12 +111,22 @@ fn element(view: View, item: &Value) -> Option<String> {
             }
             (!key.is_empty()).then(|| format!("k:{}", Value::Object(key)))
         }
+        View::CustomKeyed(of, keys) => {
+            let mut key = Map::new();
+            for k in keys {
+                // a key may be left to its default
+                let default = of.property(k).and_then(|p| p.default.as_deref());
+                key.extend(item.get(&**k).or(default).map(|v| (k.to_string(), v.clone())));
+            }
+            (!key.is_empty()).then(|| format!("k:{}", Value::Object(key)))
+        }
         _ => None,
     }
 }
 
-fn inner(view: View) -> Node {
+fn inner(view: View<'_>) -> Node<'_> {
     match view {
+        View::CustomKeyed(of, _) => Node::custom(of),
         View::Keyed(of, _) => Node::element(of),
         _ => Node { view: View::Leaf },
     }
@@ -88,14 +135,19 @@ fn inner(view: View) -> Node {
 /// Errors, in upstream's words, if a list element lacks the key by which it would be found again.
 pub(super) fn check_keys(node: Node, v: &Value, path: &str) -> Result<(), String> {
     match (node.view, v) {
-        (View::Struct(_) | View::Map(_), Value::Object(o)) => {
+        (View::Struct(_) | View::Map(_) | View::Custom(_) | View::Free, Value::Object(o)) => {
             for (k, v) in o {
                 if let Some(child) = node.child(k) {
                     check_keys(child, v, &format!("{path}.{k}"))?;
                 }
             }
         }
-        (View::Keyed(_, keys), Value::Array(list)) => {
+        (View::Keyed(..) | View::CustomKeyed(..), Value::Array(list)) => {
+            let keys = match node.view {
+                View::Keyed(_, keys) => keys.to_owned(),
+                View::CustomKeyed(_, keys) => keys.join(","),
+                _ => String::new(),
+            };
             for (i, item) in list.iter().enumerate() {
                 let Some(e) = element(node.view, item) else {
                     return Err(format!(
@@ -114,17 +166,17 @@ pub(super) fn check_keys(node: Node, v: &Value, path: &str) -> Result<(), String
 pub(super) fn fields(node: Node, v: &Value) -> Set {
     let mut set = Set::default();
     match (node.view, v) {
-        (View::Struct(_) | View::Map(_), Value::Object(o)) => {
+        (View::Struct(_) | View::Map(_) | View::Custom(_) | View::Free, Value::Object(o)) => {
             set.owned = o.is_empty();
             for (k, v) in o {
                 if let Some(child) = node.child(k) {
                     let mut below = fields(child, v);
-                    below.owned |= matches!(node.view, View::Map(_));
+                    below.owned |= node.is_map();
                     set.add(field(k), below);
                 }
             }
         }
-        (View::Set | View::Keyed(..), Value::Array(list)) => {
+        (View::Set | View::Keyed(..) | View::CustomKeyed(..), Value::Array(list)) => {
             for item in list {
                 if let Some(e) = element(node.view, item) {
                     let mut below = fields(inner(node.view), item);
@@ -162,7 +214,7 @@ pub(super) fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> C
     let as_object = |v: Option<&Value>| v.is_none_or(Value::is_object);
     let as_list = |v: Option<&Value>| v.is_none_or(Value::is_array);
     match node.view {
-        View::Struct(_) | View::Map(_) if as_object(old) && as_object(new) => {
+        View::Struct(_) | View::Map(_) | View::Custom(_) | View::Free if as_object(old) && as_object(new) => {
             let get = |v: Option<&Value>| v.and_then(Value::as_object).cloned().unwrap_or_default();
             let (old_map, new_map) = (get(old), get(new));
             let gone = old_map.keys().filter(|k| !new_map.contains_key(*k));
@@ -171,11 +223,11 @@ pub(super) fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> C
                     out.add(field(k), compare(child, old_map.get(k), new_map.get(k)));
                 }
             }
-            let bare = |m: &Map<String, Value>| matches!(node.view, View::Map(_)) || m.is_empty();
+            let bare = |m: &Map<String, Value>| node.is_map() || m.is_empty();
             out.added.owned = old.is_none() && bare(&new_map);
             out.removed.owned = new.is_none() && bare(&old_map);
         }
-        View::Set | View::Keyed(..) if as_list(old) && as_list(new) => {
+        View::Set | View::Keyed(..) | View::CustomKeyed(..) if as_list(old) && as_list(new) => {
             let index = |v: Option<&Value>| -> Vec<(String, Value)> {
                 let items = v.and_then(Value::as_array).into_iter().flatten();
                 items.filter_map(|i| Some((element(node.view, i)?, i.clone()))).collect()
@@ -204,7 +256,7 @@ pub(super) fn compare(node: Node, old: Option<&Value>, new: Option<&Value>) -> C
 /// that only the live list has before those that they preceded.
 pub(super) fn merge(node: Node, live: &mut Value, config: &Value) {
     match (node.view, &mut *live, config) {
-        (View::Struct(_) | View::Map(_), Value::Object(l), Value::Object(c)) => {
+        (View::Struct(_) | View::Map(_) | View::Custom(_) | View::Free, Value::Object(l), Value::Object(c)) => {
             for (k, v) in c {
                 match (l.get_mut(k), node.child(k)) {
                     (Some(live), Some(child)) => merge(child, live, v),
@@ -212,7 +264,7 @@ pub(super) fn merge(node: Node, live: &mut Value, config: &Value) {
                 }
             }
         }
-        (View::Set | View::Keyed(..), Value::Array(l), Value::Array(c)) => {
+        (View::Set | View::Keyed(..) | View::CustomKeyed(..), Value::Array(l), Value::Array(c)) => {
             let keyed = |list: Vec<Value>| -> Vec<(String, Value)> {
                 list.into_iter().filter_map(|v| Some((element(node.view, &v)?, v))).collect()
             };

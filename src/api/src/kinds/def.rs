@@ -21,6 +21,7 @@ fn define(scope: Scope, group: &str, version: &str, kind: &str, plural: &str, st
         schema: schema_name(group, version, kind),
         late_flush: false,
         strategy: Box::new(strategy),
+        definition: None,
     }
 }
 

@@ -7,7 +7,7 @@ mod admissionregistration;
 mod apps;
 mod autoscaling;
 mod batch;
-mod certificates;
+pub mod certificates;
 mod coordination;
 mod core;
 mod def;
@@ -53,6 +53,7 @@ pub fn registry() -> Registry {
         coordination::kinds(),
         node::kinds(),
         discovery::kinds(),
+        vec![crate::crd::kind()],
     ];
     for kind in groups.into_iter().flatten() {
         registry.add(kind);

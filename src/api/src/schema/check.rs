@@ -73,6 +73,20 @@ pub fn check(schema: &'static Type, tree: &mut Value) -> Result<Vec<String>, Str
     Ok(checker.unknown)
 }
 
+/// [`check`] of the metadata of an object that is no built-in one. `path` is where it stands: `metadata`.
+pub fn check_metadata(tree: &mut Value, path: &str) -> Result<Vec<String>, String> {
+    let schema = super::find(OBJECT_META).ok_or("the schema of metadata is missing")?;
+    let mut checker = Checker { unknown: Vec::new() };
+    let path = Path::Field(&Path::Root, path);
+    match tree {
+        Value::Object(o) => checker.object(schema, o, &path)?,
+        other => return Err(format!("{path}: Invalid value: {other}: must be an object")),
+    }
+    Ok(checker.unknown)
+}
+
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
 struct Checker {
     unknown: Vec<String>,
 }

@@ -3,6 +3,7 @@
 //! [`plugins`] are upstream's defaults, in upstream's order. They read from memory ([`Lookup`]) and wait for nothing but a
 //! namespace's default service account.
 
+pub mod certificates;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -145,6 +146,7 @@ pub mod testing {
             schema: s(),
             late_flush: false,
             strategy: Box::new(api::NoStrategy),
+            definition: None,
         })
     }
 

@@ -16,7 +16,8 @@ pub(crate) struct Admission<'a> {
 
 impl<'a> Admission<'a> {
     pub fn new(plugins: &'a [Arc<dyn Plugin>], call: &Call<'_>) -> Admission<'a> {
-        let plugins = plugins.iter().filter(|p| p.handles(call.attributes)).collect();
+        let wanted = |p: &&Arc<dyn Plugin>| !call.unguarded && p.handles(call.attributes);
+        let plugins = plugins.iter().filter(wanted).collect();
         Admission { plugins, held: Vec::new() }
     }
 

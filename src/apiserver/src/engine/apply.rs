@@ -21,7 +21,7 @@ impl Call<'_> {
         if self.applied {
             return Ok(());
         }
-        match (self.served.schema, old["metadata"].get("managedFields")) {
+        match (self.served.schema(), old["metadata"].get("managedFields")) {
             (Some(schema), Some(_)) => {
                 let (version, now) = (self.served.api_version(), meta::time(meta::now()));
                 apply::record(schema, old, new, &self.writer(&version, &now));
@@ -43,7 +43,8 @@ impl Engine {
         force: bool,
     ) -> Result<Updated, Status> {
         meta::check_name(&config, call.namespace(), name)?;
-        let schema = call.served.schema.ok_or_else(|| Status::internal("a kind without a schema cannot be applied"))?;
+        let served = call.served;
+        let schema = served.schema().ok_or_else(|| Status::internal("a kind without a schema cannot be applied"))?;
         let (version, now) = (call.served.api_version(), meta::time(meta::now()));
         loop {
             if self.find(call, name).is_none() && part == Part::Main {

@@ -1,9 +1,10 @@
 //! Create: upstream's `registry.Store.Create` and `rest.BeforeCreate`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use api::kinds::validate_metadata;
-use api::{Draft, Object, Reason, Status, Value};
+use api::{Object, Reason, Status, Value};
 use store::Precondition;
 
 use super::admit::Admission;
@@ -16,6 +17,10 @@ impl Engine {
     /// Stores a new object. `tree` is in the storage version and fits its schema.
     pub async fn create(&self, call: &mut Call<'_>, mut tree: Value) -> Result<Arc<Object>, Status> {
         let kind = call.kind();
+        if kind.definition.as_ref().is_some_and(|d| d.terminating.load(Ordering::Acquire)) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Status::new(Reason::MethodNotAllowed, why));
+        }
         meta::match_namespace(kind, call.namespace(), &mut tree)?;
         if !meta::text(&tree, "resourceVersion").is_empty() {
             return Err(meta::plain("resourceVersion should not be set on objects to be created"));
@@ -75,7 +80,7 @@ impl Engine {
     }
 
     async fn insert(&self, call: &Call<'_>, tree: &Value) -> Result<Arc<Object>, Status> {
-        let draft = Draft::encode(tree)?;
+        let draft = self.stored(call.served, tree).await?;
         let name: Arc<str> = (&*draft.meta().name).into();
         let exists = |old: &Object| {
             let mut status = Status::already_exists(&call.kind().group, &call.kind().plural, &name);
@@ -94,7 +99,7 @@ impl Engine {
         }
         let key = key(call.served, call.namespace(), &name);
         match self.put(key, Precondition::Absent, draft).await {
-            Ok(object) => Ok(object),
+            Ok(object) => self.present(call.served, object).await,
             Err(store::Error::Exists { current }) => Err(exists(&current)),
             Err(error) => Err(failed(call.kind(), &name, error)),
         }

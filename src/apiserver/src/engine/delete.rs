@@ -55,7 +55,8 @@ impl Engine {
         let warnings = call.warnings.len();
         loop {
             call.warnings.truncate(warnings);
-            let old = self.read(call, name)?;
+            let stored = self.read(call, name)?;
+            let old = self.present(call.served, stored.clone()).await?;
             check(call, &old, &options.precondition)?;
             let mut admission = Admission::new(&self.plugins, call);
             admission.mutate(call, &mut Value::Null, Some(&old)).await?;
@@ -64,7 +65,7 @@ impl Engine {
                 Step::Wait => Ok(Deleted { object: old.clone(), gone: false }),
                 Step::Mark(tree) => {
                     let place = (call.namespace(), name);
-                    let marked = self.store_over(call.served, place, &old, &tree, call.dry_run).await;
+                    let marked = self.store_over(call.served, place, &stored, &tree, call.dry_run).await;
                     marked.map(|object| Deleted { object, gone: false })
                 }
                 Step::Remove(tree) => self.remove(call, name, &old, tree).await,
@@ -103,7 +104,8 @@ impl Engine {
         let (key, on) = (key(call.served, call.namespace(), name), Precondition::Revision(old.revision()));
         let commit =
             self.store.commit(key, Some(on), Change::Delete).await.map_err(|e| failed(call.kind(), name, e))?;
-        Ok(Deleted { object: if tree.is_some() { shown } else { commit.object }, gone: true })
+        let object = if tree.is_some() { shown } else { self.present(call.served, commit.object).await? };
+        Ok(Deleted { object, gone: true })
     }
 
     /// Deletes all that a list selects; answers them as they were.

@@ -47,5 +47,9 @@ pub(super) fn of_delete(served: &Served, old: &Object, propagation: Option<Propa
     if foreground {
         all.push(FOREGROUND.into());
     }
+    // its objects go first
+    if &*served.resource == api::crd::RESOURCE && !old.meta().is_deleting() {
+        all.push(api::crd::CLEANUP.into());
+    }
     all
 }

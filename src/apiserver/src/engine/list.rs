@@ -131,6 +131,7 @@ impl Engine {
         let mut items = Vec::new();
         if let (Some(name), Some(ns), None) = (fields.requires("metadata.name"), one_place(served, within), &token) {
             items.extend(snapshot.get(ns, name).filter(|o| selected(o)).cloned());
+            let items = self.present_all(served, items).await?;
             return Ok(Listing { items, revision: snapshot.revision(), next: String::new(), remaining: None });
         }
         let limit = if request.limit == 0 { usize::MAX } else { request.limit };
@@ -156,6 +157,7 @@ impl Engine {
             }
             _ => String::new(),
         };
+        let items = self.present_all(served, items).await?;
         Ok(Listing { items, revision: snapshot.revision(), next, remaining })
     }
 

@@ -94,9 +94,9 @@ pub(crate) fn carry_over(new: &mut Value, old: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// One more generation where anything outside metadata and status differs.
-pub(crate) fn bump_generation(new: &mut Value, old: &Value) -> Result<(), Status> {
-    let outside = |k: &str| !matches!(k, "metadata" | "status" | "kind" | "apiVersion");
+/// One more generation where anything outside metadata and, where it is a subresource, status differs.
+pub(crate) fn bump_generation(new: &mut Value, old: &Value, has_status: bool) -> Result<(), Status> {
+    let outside = |k: &str| !matches!(k, "metadata" | "kind" | "apiVersion") && !(has_status && k == "status");
     let (Some(n), Some(o)) = (new.as_object(), old.as_object()) else { return Ok(()) };
     let mine = n.iter().filter(|(k, _)| outside(k));
     let theirs = o.iter().filter(|(k, _)| outside(k));
@@ -170,7 +170,7 @@ mod tests {
             (json!({"metadata": {"generation": 3}}), 4),
         ] {
             let mut new = new;
-            bump_generation(&mut new, &old).unwrap();
+            bump_generation(&mut new, &old, true).unwrap();
             assert_eq!(new["metadata"]["generation"], want);
         }
     }

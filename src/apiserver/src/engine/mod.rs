@@ -11,6 +11,7 @@
 mod admit;
 mod apply;
 mod create;
+mod custom;
 mod delete;
 mod finalize;
 mod list;
@@ -23,16 +24,17 @@ mod subresource;
 mod update;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use api::{Draft, Kind, Object, Status};
-use parking_lot::RwLock;
+use api::{Draft, Kind, Object, Registry, Status};
 use store::{Change, Key, Precondition, Store};
+use tokio::sync::watch as channel;
 
 use crate::admission::Plugin;
 use crate::special::Specials;
 use crate::{Attributes, Authorizer};
 
+pub use custom::Converter;
 pub use delete::{Deleted, Options as DeleteOptions, Propagation, UidPrecondition};
 pub use list::{ListFailure, ListRequest, Listing, VersionMatch};
 pub use patch::PatchBody;
@@ -52,16 +54,30 @@ pub struct Call<'a> {
     pub manager: String,
     /// The object brings its `managedFields`, as an apply made them.
     applied: bool,
+    /// No admission: what skiff itself must do whatever a webhook says.
+    unguarded: bool,
     /// `Warning` headers for the client.
     pub warnings: Vec<String>,
 }
 
 impl<'a> Call<'a> {
     pub fn new(attributes: &'a Attributes, served: &'a Arc<Served>, dry_run: bool) -> Call<'a> {
-        Call { attributes, served, dry_run, manager: String::new(), applied: false, warnings: Vec::new() }
+        Call {
+            attributes,
+            served,
+            dry_run,
+            manager: String::new(),
+            applied: false,
+            unguarded: false,
+            warnings: Vec::new(),
+        }
     }
     pub fn by(self, manager: impl Into<String>) -> Call<'a> {
         Call { manager: manager.into(), ..self }
+    }
+    /// Without admission.
+    pub(crate) fn unguarded(self) -> Call<'a> {
+        Call { unguarded: true, ..self }
     }
     pub fn warned(self, warnings: Vec<String>) -> Call<'a> {
         Call { warnings, ..self }
@@ -81,7 +97,10 @@ impl<'a> Call<'a> {
 /// Everything below authorization.
 pub struct Engine {
     store: Arc<Store>,
-    routes: RwLock<Arc<Routes>>,
+    routes: channel::Sender<Arc<Routes>>,
+    /// Of the routes, for who must learn of new kinds.
+    kinds: channel::Sender<Arc<Registry>>,
+    converter: OnceLock<Arc<dyn Converter>>,
     plugins: Vec<Arc<dyn Plugin>>,
     authorizer: Arc<dyn Authorizer>,
     specials: Specials,
@@ -95,16 +114,34 @@ impl Engine {
         authorizer: Arc<dyn Authorizer>,
         specials: Specials,
     ) -> Engine {
-        let routes = RwLock::new(Arc::new(routes));
-        Engine { store, routes, plugins, authorizer, specials }
+        let kinds = channel::Sender::new(routes.registry.clone());
+        let routes = channel::Sender::new(Arc::new(routes));
+        Engine { store, routes, kinds, converter: OnceLock::new(), plugins, authorizer, specials }
     }
 
     pub fn routes(&self) -> Arc<Routes> {
-        self.routes.read().clone()
+        self.routes.borrow().clone()
     }
-    /// Makes other kinds served from now on.
-    pub fn set_routes(&self, routes: Routes) {
-        *self.routes.write() = Arc::new(routes);
+    /// Serves the kinds of another registry from now on. Watches of kinds that are gone or no longer what they were end.
+    pub fn set_registry(&self, registry: Registry) {
+        let mut before = None;
+        self.routes.send_modify(|routes| {
+            let next = Arc::new(Routes::after(registry, routes));
+            before = Some(std::mem::replace(routes, next));
+        });
+        let now = self.routes();
+        self.kinds.send_replace(now.registry.clone());
+        if let Some(before) = before {
+            before.end_for(&now);
+        }
+    }
+    /// The kinds that are served, now and as they change.
+    pub fn kinds(&self) -> channel::Receiver<Arc<Registry>> {
+        self.kinds.subscribe()
+    }
+    /// By whom custom resources change their version; to be called once.
+    pub fn set_converter(&self, converter: Arc<dyn Converter>) {
+        let _ = self.converter.set(converter);
     }
     pub fn store(&self) -> &Arc<Store> {
         &self.store
@@ -116,11 +153,11 @@ impl Engine {
         &self.specials
     }
     pub fn served(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Served>> {
-        self.routes.read().find(group, version, plural).cloned()
+        self.routes.borrow().find(group, version, plural).cloned()
     }
     /// The kind that is served under a group, a version and a plural.
     pub fn kind(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
-        self.routes.read().find(group, version, plural).map(|s| s.kind.clone())
+        self.routes.borrow().find(group, version, plural).map(|s| s.kind.clone())
     }
 
     /// Errors with `NotFound`.
@@ -130,7 +167,11 @@ impl Engine {
             .ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))
     }
     /// GET.
-    pub fn read(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, Status> {
+    pub async fn get_one(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, Status> {
+        self.present(call.served, self.read(call, name)?).await
+    }
+    /// As it is stored.
+    fn read(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, Status> {
         self.find(call, name).ok_or_else(|| call.not_found(name))
     }
     fn find(&self, call: &Call<'_>, name: &str) -> Option<Arc<Object>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::decode::{self, FieldValidation};
-use api::schema::Type;
+use api::schema::{Schema, Type};
 use api::{Object, Reason, Status, Value, convert, patch, schema};
 
 use super::{Call, Engine, Part, SCALE, Served, meta};
@@ -53,20 +53,20 @@ fn patched(
     if !served.as_stored {
         convert::from_storage(&served.kind, &served.group, &served.version, &mut tree);
     }
-    body.apply(&mut tree, served.own_schema.or(served.schema))?;
+    body.apply(&mut tree, served.own_schema.or(served.built_in))?;
     let mut warnings = Vec::new();
-    let mut check = |tree: &mut Value, schema: Option<&'static Type>, duplicates: Vec<String>| -> Result<(), Status> {
+    let mut check = |tree: &mut Value, schema: Option<Schema<'_>>, duplicates: Vec<String>| -> Result<(), Status> {
         if let Some(schema) = schema {
             warnings.extend(decode::patched(tree, schema, &body.text(), duplicates, validation)?);
         }
         Ok(())
     };
     match served.own_schema {
-        None if served.as_stored => check(&mut tree, served.schema, duplicates.to_vec())?,
+        None if served.as_stored => check(&mut tree, served.schema(), duplicates.to_vec())?,
         own => {
-            check(&mut tree, own, Vec::new())?;
+            check(&mut tree, own.map(Schema::Type), Vec::new())?;
             convert::to_storage(&served.kind, &served.group, &served.version, &mut tree);
-            check(&mut tree, served.schema, duplicates.to_vec())?;
+            check(&mut tree, served.schema(), duplicates.to_vec())?;
         }
     }
     // what is still the object's own revision is no precondition

@@ -1,6 +1,6 @@
 //! The parts of an object that are written by a path of their own.
 
-use api::kinds::pod;
+use api::kinds::{certificates, pod};
 use api::{Kind, Value, field};
 
 /// What an update may change.
@@ -39,24 +39,15 @@ impl Part {
             Part::Finalize => api::kinds::prepare_finalize(new, old),
             Part::EphemeralContainers => pod::prepare_ephemeral_containers(new, old),
             Part::Resize => pod::prepare_resize(new, old),
-            Part::Approval => {
-                let conditions = new.pointer("/status/conditions").cloned();
-                kind.strategy.prepare_update(new, old);
-                if let Some(conditions) = conditions {
-                    new["status"]["conditions"] = conditions;
-                }
-            }
+            Part::Approval => certificates::prepare_approval(new, old),
         }
     }
 
     pub(super) fn validate(self, kind: &Kind, new: &Value, old: &Value) -> Vec<field::Error> {
         match self {
-            Part::Main => {
-                let mut errors = kind.strategy.validate(new);
-                errors.extend(kind.strategy.validate_update(new, old));
-                errors
-            }
-            Part::Status | Part::Approval => kind.strategy.validate_status_update(new, old),
+            Part::Main => kind.strategy.check_update(new, old),
+            Part::Status => kind.strategy.validate_status_update(new, old),
+            Part::Approval => certificates::validate_approval(new, old),
             Part::Finalize => Vec::new(),
             Part::EphemeralContainers => pod::validate_ephemeral_containers(new, old),
             Part::Resize => pod::validate_resize(new, old),

@@ -45,14 +45,15 @@ impl Engine {
     ) -> Result<Arc<Object>, Status> {
         let warnings = call.warnings.len();
         loop {
-            let old = self.read(call, name)?;
+            let stored = self.read(call, name)?;
+            let old = self.present(call.served, stored.clone()).await?;
             call.warnings.truncate(warnings);
             let tree = make(&old)?;
             let conditional = meta::resource_version(call.kind(), &tree)?;
             if conditional != 0 && conditional != old.revision() {
                 return Err(Status::modified(&call.kind().group, &call.kind().plural, name));
             }
-            match self.replace(call, part, name, &old, tree).await {
+            match self.replace(call, part, name, (&stored, &old), tree).await {
                 Err(status) if status.is_conflict() && conditional == 0 && self.moved(call, name, &old) => {}
                 done => return done,
             }
@@ -64,13 +65,13 @@ impl Engine {
         now.is_none_or(|o| o.revision() != old.revision())
     }
 
-    /// One attempt to put `tree` in the place of `old`.
+    /// One attempt to put `tree` in the place of `old`, which is `stored` in the version of the request.
     async fn replace(
         &self,
         call: &mut Call<'_>,
         part: Part,
         name: &str,
-        old: &Arc<Object>,
+        (stored, old): (&Arc<Object>, &Arc<Object>),
         mut tree: Value,
     ) -> Result<Arc<Object>, Status> {
         let kind = call.kind();
@@ -87,7 +88,7 @@ impl Engine {
         part.prepare(kind, &mut tree, &old_tree);
         meta::carry_over(&mut tree, &old_tree)?;
         if kind.strategy.has_generation() && part != Part::Status {
-            meta::bump_generation(&mut tree, &old_tree)?;
+            meta::bump_generation(&mut tree, &old_tree, kind.strategy.has_status())?;
         }
         let mut errors = validate_metadata_update(kind, &tree, &old_tree);
         errors.extend(part.validate(kind, &tree, &old_tree));
@@ -96,7 +97,7 @@ impl Engine {
         }
         admission.validate(call, &mut tree, Some(old)).await?;
         call.record(&old_tree, &mut tree)?;
-        self.store_over(call.served, (call.namespace(), name), old, &tree, call.dry_run).await
+        self.store_over(call.served, (call.namespace(), name), stored, &tree, call.dry_run).await
     }
 
     /// Writes over exactly `old`; where nothing changes, nothing is written; where the last finalizer went, it is deleted.
@@ -108,21 +109,22 @@ impl Engine {
         tree: &Value,
         dry_run: bool,
     ) -> Result<Arc<Object>, Status> {
-        let draft = Draft::encode(tree)?;
+        let draft = self.stored(served, tree).await?;
         let gone = finalize::is_over(served, tree, old);
         if draft.same_as(old) && !gone {
-            return Ok(old.clone());
+            return self.present(served, old.clone()).await;
         }
         if dry_run {
-            return Ok(Arc::new(draft.at(old.revision())));
+            return Draft::encode(tree).map(|d| Arc::new(d.at(old.revision())));
         }
         let (key, on) = (key(served, namespace, name), Precondition::Revision(old.revision()));
         if gone {
             let last = draft.at(old.revision());
             self.store.commit(key, Some(on), Change::Delete).await.map_err(|e| failed(&served.kind, name, e))?;
-            return Ok(Arc::new(last));
+            return self.present(served, Arc::new(last)).await;
         }
-        self.put(key, on, draft).await.map_err(|e| failed(&served.kind, name, e))
+        let object = self.put(key, on, draft).await.map_err(|e| failed(&served.kind, name, e))?;
+        self.present(served, object).await
     }
 
     /// Read-modify-write without admission and validation (upstream's `GuaranteedUpdate`): `change` is called again after a

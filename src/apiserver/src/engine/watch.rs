@@ -41,6 +41,15 @@ pub enum Change {
     },
 }
 
+impl Change {
+    fn object(&self) -> Option<&Arc<Object>> {
+        match self {
+            Change::Added(o) | Change::Modified(o) | Change::Deleted(o) => Some(o),
+            Change::Bookmark { .. } => None,
+        }
+    }
+}
+
 /// A running watch.
 pub struct Changes {
     served: Arc<Served>,
@@ -49,13 +58,19 @@ pub struct Changes {
     fields: FieldSelector,
     everything: bool,
     /// Not yet told.
-    initial: Vec<Change>,
+    pending: Vec<Change>,
     watcher: Watcher,
+    engine: Arc<Engine>,
 }
 
 impl Engine {
     /// `namespace` empty: all of them. Errors with `Expired` when the history no longer reaches back that far.
-    pub async fn watch(&self, served: &Arc<Served>, namespace: &str, request: WatchRequest) -> Result<Changes, Status> {
+    pub async fn watch(
+        self: &Arc<Self>,
+        served: &Arc<Served>,
+        namespace: &str,
+        request: WatchRequest,
+    ) -> Result<Changes, Status> {
         let WatchRequest { labels, fields, initial } = request;
         let (from, state) = match initial {
             Initial::After(revision) => (revision, None),
@@ -72,8 +87,9 @@ impl Engine {
         };
         let watcher = self.store.watch(&served.resource, from).map_err(ended)?;
         let everything = namespace.is_empty() && labels.is_everything() && fields.is_everything();
-        let (served, namespace) = (served.clone(), namespace.into());
-        let mut changes = Changes { served, namespace, labels, fields, everything, initial: Vec::new(), watcher };
+        let (served, namespace, engine) = (served.clone(), namespace.into(), self.clone());
+        let mut changes =
+            Changes { served, namespace, labels, fields, everything, pending: Vec::new(), watcher, engine };
         if let Some(snapshot) = state {
             let within = Some(&*changes.namespace).filter(|n| !n.is_empty());
             let there = snapshot.range(within, None).filter(|o| changes.selects(o));
@@ -81,7 +97,7 @@ impl Engine {
             if matches!(initial, Initial::StateAndBookmark(_)) {
                 initial_events.push(Change::Bookmark { revision: from, initial_end: true });
             }
-            changes.initial = initial_events;
+            changes.pending = initial_events;
         }
         Ok(changes)
     }
@@ -102,23 +118,42 @@ impl Changes {
                 && self.fields.matches(self.served.kind.strategy.as_ref(), object)
     }
 
-    /// What comes next, at least one change. Dropping the future loses nothing. After an error there is nothing more.
+    /// What comes next; nothing when the kind is no longer served as it was. After that and after an error there is nothing
+    /// more. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Vec<Change>, Status> {
         loop {
-            if !self.initial.is_empty() {
-                return Ok(std::mem::take(&mut self.initial));
+            if !self.pending.is_empty() {
+                if self.served.kind.definition.is_some() {
+                    self.pending = self.presented(self.pending.clone()).await?;
+                }
+                return Ok(std::mem::take(&mut self.pending));
             }
-            let events = self.watcher.next().await.map_err(ended)?;
-            let changes: Vec<Change> = events.into_iter().filter_map(|e| self.seen(e)).collect();
-            if !changes.is_empty() {
-                return Ok(changes);
+            let events = tokio::select! {
+                biased;
+                events = self.watcher.next() => events.map_err(ended)?,
+                () = self.served.ended.cancelled() => return Ok(Vec::new()),
+            };
+            self.pending = events.into_iter().filter_map(|e| self.seen(e)).collect();
+        }
+    }
+
+    /// In the version that is watched.
+    async fn presented(&self, mut changes: Vec<Change>) -> Result<Vec<Change>, Status> {
+        let objects = changes.iter().filter_map(|c| c.object().cloned()).collect();
+        let mut objects = self.engine.present_all(&self.served, objects).await?.into_iter();
+        for change in &mut changes {
+            if let Change::Added(o) | Change::Modified(o) | Change::Deleted(o) = change
+                && let Some(presented) = objects.next()
+            {
+                *o = presented;
             }
         }
+        Ok(changes)
     }
 
     /// A bookmark for all that has been told; `None` while there is something to tell.
     pub fn bookmark(&mut self) -> Option<Change> {
-        if !self.initial.is_empty() {
+        if !self.pending.is_empty() {
             return None;
         }
         Some(Change::Bookmark { revision: self.watcher.progress(), initial_end: false })

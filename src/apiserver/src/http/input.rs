@@ -1,7 +1,7 @@
 //! From a request's body to a tree in the storage version.
 
 use api::decode::{self, Decoded, FieldValidation};
-use api::schema::Type;
+use api::schema::Schema;
 use api::{Reason, Status, Value, convert};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -83,7 +83,7 @@ pub(crate) fn object(
     let Decoded { mut tree, duplicates } = decoded;
     let kind = &served.kind;
     claim(&mut tree, &kind.kind, &served.api_version(), &served.version)?;
-    let mut check = |tree: &mut Value, schema: Option<&'static Type>, version: &str, duplicates| match schema {
+    let mut check = |tree: &mut Value, schema: Option<Schema<'_>>, version: &str, duplicates| match schema {
         Some(schema) => {
             warnings.extend(decode::object(tree, schema, (&kind.kind, version), duplicates, validation)?);
             Ok(())
@@ -91,13 +91,13 @@ pub(crate) fn object(
         None => Ok::<(), Status>(()),
     };
     if served.as_stored {
-        check(&mut tree, served.schema, &served.version, duplicates)?;
+        check(&mut tree, served.schema(), &served.version, duplicates)?;
         return Ok(tree);
     }
     if served.own_schema.is_some() {
-        check(&mut tree, served.own_schema, &served.version, Vec::new())?;
+        check(&mut tree, served.own_schema.map(Schema::Type), &served.version, Vec::new())?;
     }
     convert::to_storage(kind, &served.group, &served.version, &mut tree);
-    check(&mut tree, served.schema, &served.version, duplicates)?;
+    check(&mut tree, served.schema(), &served.version, duplicates)?;
     Ok(tree)
 }

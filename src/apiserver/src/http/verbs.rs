@@ -120,7 +120,7 @@ async fn resource(front: &Arc<Front>, a: Admitted, served: Arc<Served>) -> Resul
     let (kind, sub, method) = (&served.kind, a.info.subresource.as_str(), a.request.method());
     if sub == "scale" && kind.subresources.scale {
         return match *method {
-            Method::GET | Method::HEAD => scale::get(front, a, &served),
+            Method::GET | Method::HEAD => scale::get(front, a, &served).await,
             Method::PUT | Method::PATCH => scale::write(front, a, &served).await,
             _ => Err(route::method_not_allowed()),
         };
@@ -136,7 +136,7 @@ async fn resource(front: &Arc<Front>, a: Admitted, served: Arc<Served>) -> Resul
     match a.attributes.verb {
         Verb::Get => {
             let wanted = a.wanted()?;
-            let object = front.engine.read(&Call::new(&a.attributes, &served, false), &a.info.name)?;
+            let object = front.engine.get_one(&Call::new(&a.attributes, &served, false), &a.info.name).await?;
             Ok(output::object(&wanted, &served, 200, &object))
         }
         Verb::Update => write::update(front, a, &served, part).await,

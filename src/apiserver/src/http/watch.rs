@@ -67,6 +67,7 @@ impl Running {
             biased;
             () = self.options.stop.cancelled() => return None,
             changes = self.changes.next() => match changes {
+                Ok(changes) if changes.is_empty() => return None,
                 Ok(changes) => {
                     // about as much as the objects take, so that the buffer seldom grows
                     out.reserve(changes.len() * 1024);

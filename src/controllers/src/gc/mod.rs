@@ -17,7 +17,7 @@ use client::{
     Change, Controller, DeleteOptions, Informer, Patch, Precondition, Propagation, Requeue, Target, WorkQueue,
     WriteOptions,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -43,59 +43,60 @@ impl fmt::Display for Task {
     }
 }
 
+#[derive(Clone)]
 struct Kind {
     resource: Gvr,
     informer: Informer,
     namespaced: bool,
+    /// It is served.
+    followed: bool,
+}
+
+/// The kinds that are followed. A place once given stays its kind's, also while that is not served.
+#[derive(Default)]
+struct Kinds {
+    list: Vec<Arc<Kind>>,
+    /// By group and kind, as owner references name them.
+    by_kind: HashMap<(String, String), u16>,
 }
 
 struct Collector {
     ctx: Context,
-    kinds: Vec<Kind>,
-    /// By group and kind, as owner references name them.
-    by_kind: HashMap<(String, String), u16>,
+    kinds: RwLock<Kinds>,
     graph: Mutex<Graph>,
     queue: WorkQueue<Task>,
 }
 
 /// Runs until `stop`.
 pub async fn run(ctx: Context, stop: CancellationToken) {
-    let (mut kinds, mut by_kind) = (Vec::new(), HashMap::new());
-    for (resource, kind) in ctx.config.deletable(false) {
-        // events are many and own nothing
-        if resource.resource == "events" {
-            continue;
-        }
-        let namespaced = ctx.config.registry.resource(&resource.group, &resource.version, &resource.resource);
-        let namespaced = namespaced.is_some_and(|k| k.namespaced());
-        by_kind.insert((resource.group.clone(), kind), kinds.len() as u16);
-        kinds.push(Kind { informer: ctx.informers.get(resource.clone()), resource, namespaced });
-    }
     let queue = WorkQueue::new();
-    let this = Arc::new(Collector { ctx, kinds, by_kind, graph: Mutex::default(), queue: queue.clone() });
-    for (i, kind) in this.kinds.iter().enumerate() {
-        let me = Arc::downgrade(&this);
-        kind.informer.on_change(move |c| {
-            if let Some(me) = me.upgrade() {
-                me.changed(i as u16, c);
-            }
-        });
+    let this = Arc::new(Collector { ctx, kinds: RwLock::default(), graph: Mutex::default(), queue: queue.clone() });
+    let mut registry = this.ctx.config.registry.clone();
+    registry.mark_unchanged();
+    for informer in this.follow() {
+        informer.synced().await;
     }
-    for kind in &this.kinds {
-        kind.informer.synced().await;
-    }
+    let me = this.clone();
+    let following = async move {
+        while registry.changed().await.is_ok() {
+            me.follow();
+        }
+        std::future::pending::<()>().await
+    };
     let controller = Controller { name: "garbage-collector", workers: 8, queue };
-    controller
-        .run(stop, move |task| {
-            let this = this.clone();
-            async move {
-                match task {
-                    Task::Delete(id) => this.attempt_to_delete(&id).await,
-                    Task::Orphan(id) => this.orphan(&id).await,
-                }
+    let collecting = controller.run(stop, move |task| {
+        let this = this.clone();
+        async move {
+            match task {
+                Task::Delete(id) => this.attempt_to_delete(&id).await,
+                Task::Orphan(id) => this.orphan(&id).await,
             }
-        })
-        .await;
+        }
+    });
+    tokio::select! {
+        () = collecting => {}
+        () = following => {}
+    }
 }
 
 fn has_finalizer(o: &Object, name: &str) -> bool {
@@ -108,6 +109,65 @@ fn waits_for_dependents(o: &Object) -> bool {
 }
 
 impl Collector {
+    /// Starts to follow what is newly served and ends with what is not any more. Answers the informers that are new.
+    fn follow(self: &Arc<Self>) -> Vec<Informer> {
+        let registry = self.ctx.config.registry.borrow().clone();
+        // events are many and own nothing
+        let served: Vec<_> =
+            self.ctx.config.deletable(false).into_iter().filter(|(r, _)| r.resource != "events").collect();
+        let mut fresh = Vec::new();
+        let mut kinds = self.kinds.write();
+        for (resource, kind) in &served {
+            let place = kinds.by_kind.get(&(resource.group.clone(), kind.clone())).copied();
+            let last = place.map(|i| kinds.list[usize::from(i)].clone());
+            if last.as_ref().is_some_and(|k| k.resource == *resource && k.followed) {
+                continue;
+            }
+            if let Some(last) = last.filter(|l| l.resource != *resource) {
+                self.ctx.informers.forget(&last.resource);
+            }
+            let namespaced = registry.resource(&resource.group, &resource.version, &resource.resource);
+            let namespaced = namespaced.is_some_and(|k| k.namespaced());
+            let informer = self.ctx.informers.get(resource.clone());
+            let new =
+                Arc::new(Kind { informer: informer.clone(), resource: resource.clone(), namespaced, followed: true });
+            let place = match place {
+                Some(i) => {
+                    kinds.list[usize::from(i)] = new;
+                    i
+                }
+                None => {
+                    kinds.list.push(new);
+                    (kinds.list.len() - 1) as u16
+                }
+            };
+            kinds.by_kind.insert((resource.group.clone(), kind.clone()), place);
+            fresh.push((place, informer));
+        }
+        for (key, place) in &kinds.by_kind.clone() {
+            let kind = &kinds.list[usize::from(*place)];
+            if kind.followed && !served.iter().any(|(r, k)| r.group == key.0 && *k == key.1) {
+                self.ctx.informers.forget(&kind.resource);
+                let gone = Kind { followed: false, ..(**kind).clone() };
+                kinds.list[usize::from(*place)] = Arc::new(gone);
+            }
+        }
+        drop(kinds);
+        for (place, informer) in &fresh {
+            let (place, me) = (*place, Arc::downgrade(self));
+            informer.on_change(move |c| {
+                if let Some(me) = me.upgrade() {
+                    me.changed(place, c);
+                }
+            });
+        }
+        fresh.into_iter().map(|(_, informer)| informer).collect()
+    }
+
+    fn kind(&self, place: u16) -> Arc<Kind> {
+        self.kinds.read().list[usize::from(place)].clone()
+    }
+
     fn changed(&self, kind: u16, change: &Change) {
         // another object of the same name: the old one is gone
         if let (Some(old), Some(new)) = (&change.old, &change.new)
@@ -165,17 +225,19 @@ impl Collector {
 
     fn kind_of(&self, reference: &OwnerReference) -> Option<u16> {
         let group = reference.api_version.split_once('/').map_or("", |(g, _)| g);
-        self.by_kind.get(&(group.to_owned(), reference.kind.to_string())).copied()
+        let kinds = self.kinds.read();
+        let place = kinds.by_kind.get(&(group.to_owned(), reference.kind.to_string())).copied();
+        place.filter(|i| kinds.list[usize::from(*i)].followed)
     }
 
     fn target_of(&self, kind: u16, namespace: &str, name: &str) -> Target {
-        let kind = &self.kinds[usize::from(kind)];
+        let kind = self.kind(kind);
         Target::one(kind.resource.clone(), if kind.namespaced { namespace } else { "" }, name)
     }
 
     fn cached_owner(&self, reference: &OwnerReference, namespace: &str) -> Option<(Arc<Object>, u16)> {
         let index = self.kind_of(reference)?;
-        let kind = &self.kinds[usize::from(index)];
+        let kind = self.kind(index);
         let owner = kind.informer.get(if kind.namespaced { namespace } else { "" }, &reference.name)?;
         (*owner.uid() == *reference.uid).then_some((owner, index))
     }
@@ -263,7 +325,7 @@ impl Collector {
     }
 
     fn cached(&self, id: &Id) -> Option<Arc<Object>> {
-        let kind = &self.kinds[usize::from(id.kind)];
+        let kind = self.kind(id.kind);
         kind.informer.get(&id.namespace, &id.name).filter(|o| o.uid() == &*id.uid)
     }
 

@@ -7,7 +7,7 @@ use client::Client;
 
 fn bench() -> Bench {
     let bench = Bench::with(|c| {
-        c.registry = Arc::new(kind::registry([
+        c.registry = kind::fixed(kind::registry([
             kind::of::<Deployment>(),
             kind::of::<ReplicaSet>(),
             kind::of::<Pod>(),

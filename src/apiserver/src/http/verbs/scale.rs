@@ -21,10 +21,10 @@ fn answer(wanted: &Wanted, served: &Served, call: &Call<'_>, object: &api::Objec
     Ok(answer)
 }
 
-pub(super) fn get(front: &Front, a: Admitted, served: &Arc<Served>) -> Result<Response<Body>, Status> {
+pub(super) async fn get(front: &Front, a: Admitted, served: &Arc<Served>) -> Result<Response<Body>, Status> {
     let wanted = a.wanted()?;
     let call = Call::new(&a.attributes, served, false);
-    let object = front.engine.read(&call, &a.info.name)?;
+    let object = front.engine.get_one(&call, &a.info.name).await?;
     answer(&wanted, served, &call, &object)
 }
 
