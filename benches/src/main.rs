@@ -6,6 +6,7 @@
 mod client;
 mod idle;
 mod load;
+mod network;
 mod pod;
 mod report;
 mod start;
@@ -83,6 +84,14 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// TCP between pods of two machines, here on this one: skiff's network beside a bare VXLAN device. Needs root.
+    Network {
+        /// Of each measurement.
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+    },
     /// From creating a pod to Running, as a watcher sees it.
     RunPod {
         #[arg(long)]
@@ -118,6 +127,7 @@ fn main() -> Result<()> {
                 start::start(&skiff, count, control_plane, &flags).await?
             }
             Command::Idle { pid, seconds } => idle::idle(pid, seconds).await?,
+            Command::Network { seconds, rounds } => network::network(seconds, rounds)?,
             Command::RunPod { image, count, command } => vec![pod::run(&cluster()?, &image, count, &command).await?],
             Command::Wait { seconds } => vec![start::wait(&args.kubeconfig, seconds).await?],
             Command::Table { ours, theirs } => return report::table(&ours, &theirs),

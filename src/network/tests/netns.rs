@@ -72,57 +72,49 @@ fn pods_services_and_names_are_reached_from_everywhere() {
     // also when an assertion fails, before the namespaces wait for their threads
     let _stop = stop.clone().drop_guard();
     let stopped = stop.clone();
-    let agent = host.work.as_ref().unwrap().clone();
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().to_owned();
     let fake = FakeClient::new();
     let fake2 = fake.clone();
-    agent
-        .send(Box::new(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let config = config(&state);
-                // a machine has its loopback up
-                let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
-                tokio::spawn(connection);
-                netlink.link().set(rtnetlink::LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-                let network = PodNetwork::new(config.clone()).unwrap();
-                let cidr = "10.42.3.0/24".parse().unwrap();
-                network.start(&[cidr]).await.unwrap();
-                network.start(&[cidr]).await.expect("starting again adopts what is there");
-                let pod = |uid: &str| PodRef { uid: uid.into(), name: uid.into(), ..PodRef::default() };
-                let mut second = pod("b0b");
-                second.host_ports = vec![HostPortRequest {
-                    protocol: "tcp".into(),
-                    host_port: 8081,
-                    container_port: 8080,
-                    host_ip: None,
-                }];
-                let ip_a = network.setup(&pod("a0a"), &a_path).await.unwrap()[0];
-                let ip_b = network.setup(&second, &b_path).await.unwrap()[0];
-                assert_eq!(network.setup(&pod("a0a"), &a_path).await.unwrap()[0], ip_a);
-                seed(&fake2, &[ip_b]);
-                let services = Services::start(fake2.arc(), stopped.clone());
-                let dns =
-                    Dns::bind(&config, "10.43.0.10".parse().unwrap(), 53, services.clone(), "/nonexistent".into());
-                let dns = dns.await.unwrap();
-                let proxy = Arc::new(Proxy::new(config.clone(), services, network.host_ports()));
-                let mut synced = proxy.synced();
-                let running = proxy.clone();
-                let proxying = tokio::spawn({
-                    let stopped = stopped.clone();
-                    async move { running.run(stopped).await }
-                });
-                synced.wait_for(|s| *s).await.unwrap();
-                up.send((ip_a, ip_b)).unwrap();
-                dns.run(stopped).await;
-                proxying.await.unwrap();
-                network.teardown("a0a").await.unwrap();
-                network.teardown("b0b").await.unwrap();
-                network::teardown("skiff0", "skiff").await.unwrap();
-            })
-        }))
-        .unwrap();
+    host.start(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let config = config(&state);
+            // a machine has its loopback up
+            let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
+            tokio::spawn(connection);
+            netlink.link().set(rtnetlink::LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
+            let network = PodNetwork::new(config.clone()).unwrap();
+            let cidr = "10.42.3.0/24".parse().unwrap();
+            network.start(&[cidr]).await.unwrap();
+            network.start(&[cidr]).await.expect("starting again adopts what is there");
+            let pod = |uid: &str| PodRef { uid: uid.into(), name: uid.into(), ..PodRef::default() };
+            let mut second = pod("b0b");
+            second.host_ports =
+                vec![HostPortRequest { protocol: "tcp".into(), host_port: 8081, container_port: 8080, host_ip: None }];
+            let ip_a = network.setup(&pod("a0a"), &a_path).await.unwrap()[0];
+            let ip_b = network.setup(&second, &b_path).await.unwrap()[0];
+            assert_eq!(network.setup(&pod("a0a"), &a_path).await.unwrap()[0], ip_a);
+            seed(&fake2, &[ip_b]);
+            let services = Services::start(fake2.arc(), stopped.clone());
+            let dns = Dns::bind(&config, "10.43.0.10".parse().unwrap(), 53, services.clone(), "/nonexistent".into());
+            let dns = dns.await.unwrap();
+            let proxy = Arc::new(Proxy::new(config.clone(), services, network.host_ports()));
+            let mut synced = proxy.synced();
+            let running = proxy.clone();
+            let proxying = tokio::spawn({
+                let stopped = stopped.clone();
+                async move { running.run(stopped).await }
+            });
+            synced.wait_for(|s| *s).await.unwrap();
+            up.send((ip_a, ip_b)).unwrap();
+            dns.run(stopped).await;
+            proxying.await.unwrap();
+            network.teardown("a0a").await.unwrap();
+            network.teardown("b0b").await.unwrap();
+            network::teardown("skiff0", "skiff").await.unwrap();
+        })
+    });
     let (ip_a, ip_b) = ready.recv_timeout(Duration::from_secs(20)).expect("the agent comes up");
     b.serve(8080);
 

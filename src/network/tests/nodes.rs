@@ -107,7 +107,7 @@ impl Machine {
             runtime.block_on(agent(config, fake, pod, up, stop));
             drop(down);
         };
-        self.host.work.as_ref().unwrap().send(Box::new(job)).unwrap();
+        self.host.start(job);
         self.ips = ready.recv_timeout(Duration::from_secs(20)).expect("the agent comes up");
     }
 

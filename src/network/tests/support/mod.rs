@@ -1,6 +1,6 @@
 //! Network namespaces that live as long as a thread, and what one does in them.
 
-// not every test uses all of it
+// not everyone uses all of it
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub struct Namespace {
     pub path: PathBuf,
     thread_id: i32,
-    pub work: Option<Sender<Box<dyn FnOnce() + Send>>>,
+    work: Option<Sender<Box<dyn FnOnce() + Send>>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -53,13 +53,22 @@ impl Namespace {
         thread.join().unwrap()
     }
 
+    /// Begins what takes the namespace's own thread for long.
+    pub fn start(&self, job: impl FnOnce() + Send + 'static) {
+        self.work.as_ref().unwrap().send(Box::new(job)).unwrap();
+    }
+
     /// `ip ARGS`, and what it says.
     pub fn ip(&self, line: &str) -> String {
-        let line = line.to_owned();
+        self.run_program("ip", line)
+    }
+
+    pub fn run_program(&self, program: &str, line: &str) -> String {
+        let (program, line) = (program.to_owned(), line.to_owned());
         self.beside(move || {
-            let out = Command::new("ip").args(line.split(' ')).output().unwrap();
+            let out = Command::new(&program).args(line.split(' ')).output().unwrap();
             let (text, error) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-            assert!(out.status.success(), "ip {line}: {error}");
+            assert!(out.status.success(), "{program} {line}: {error}");
             text.into_owned()
         })
     }
