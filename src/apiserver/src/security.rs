@@ -9,8 +9,8 @@ use pki::Pki;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Plugin, TokenSecret, plugins};
-use crate::authn::{Authentication, ServiceAccounts};
+use crate::admission::{Plugin, TokenSecret, certificates, plugins};
+use crate::authn::{Authentication, BootstrapTokens, OwnSecrets, ServiceAccounts};
 use crate::authz::{Authorization, Escalation};
 use crate::quota::ResourceQuota;
 use crate::service_ip::{Addresses, Ports, ServiceAllocation};
@@ -61,8 +61,9 @@ impl Security {
         plugins.push(Arc::new(TokenSecret::new(service_accounts.clone(), o.pki.server_ca.pem(), lookup.clone())));
         plugins.push(Arc::new(ServiceAllocation::new(addresses, ports, lookup.clone())));
         plugins.push(Arc::new(Escalation::new(rbac.clone(), authorizer.clone())));
+        plugins.extend(certificates::plugins(&authorizer));
         // the last: what it counts is what will be stored
-        plugins.push(Arc::new(ResourceQuota::new(lookup)));
+        plugins.push(Arc::new(ResourceQuota::new(lookup.clone())));
 
         let mut specials = Specials::default();
         let parts = subresource::Parts { service_accounts: service_accounts.clone(), authorizer, rbac };
@@ -74,7 +75,9 @@ impl Security {
             keys,
         );
         proxy::register(&mut specials, &o.dialer);
-        let authentication = Arc::new(Authentication::new(service_accounts));
+        let own = OwnSecrets { server: o.pki.token.clone(), agent: o.pki.agent_token.clone() };
+        let bootstrap = Arc::new(BootstrapTokens::new(own, lookup.clone(), Arc::new(SystemClock)));
+        let authentication = Arc::new(Authentication::new(service_accounts, bootstrap, lookup));
         Security { authentication, authorization, plugins, specials }
     }
 }

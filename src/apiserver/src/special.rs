@@ -52,6 +52,21 @@ pub trait Connect: Send + Sync + 'static {
     async fn connect(&self, request: ConnectRequest) -> Result<::http::Response<Body>, Status>;
 }
 
+/// A request of a path that is no resource, with its connection.
+pub struct PathRequest {
+    /// Absent: the caller showed nothing.
+    pub user: Option<Arc<crate::User>>,
+    pub engine: Arc<Engine>,
+    /// As hyper gave it: `hyper::upgrade::on` works on it.
+    pub request: ::http::Request<hyper::body::Incoming>,
+}
+
+/// Serves any method of a path. Authentication is done, authorization is its own affair; no time limit.
+#[async_trait]
+pub trait Path: Send + Sync + 'static {
+    async fn serve(&self, request: PathRequest) -> Result<::http::Response<Body>, Status>;
+}
+
 /// A kind that is only ever created, and answered at once.
 #[derive(Debug, Clone)]
 pub struct VirtualKind {
@@ -84,6 +99,7 @@ pub struct Specials {
     connects: HashMap<Key, Arc<dyn Connect>>,
     virtuals: Vec<(VirtualKind, Arc<dyn Post>)>,
     documents: HashMap<String, (&'static str, Bytes)>,
+    paths: HashMap<&'static str, Arc<dyn Path>>,
 }
 
 impl Specials {
@@ -115,6 +131,15 @@ impl Specials {
         self
     }
 
+    /// Every method of `path`, and of nothing below it.
+    pub fn path(&mut self, path: &'static str, handler: Arc<dyn Path>) -> &mut Specials {
+        self.paths.insert(path, handler);
+        self
+    }
+
+    pub fn find_path(&self, path: &str) -> Option<&Arc<dyn Path>> {
+        self.paths.get(path)
+    }
     pub fn find_document(&self, path: &str) -> Option<::http::Response<Body>> {
         let (content_type, bytes) = self.documents.get(path.trim_end_matches('/'))?;
         Some(text(200, content_type, bytes.clone()))

@@ -99,6 +99,7 @@ impl Cluster {
             cluster_domain: "cluster.local".into(),
             extra_hosts: vec![],
             token: None,
+            agent_token: None,
         };
         let pki = Pki::open(dir.path(), &options).unwrap();
         let store = Arc::new(store::Store::open(dir.path(), store::Options::default()).unwrap());

@@ -1,11 +1,13 @@
 //! Authentication: who a request comes from.
 //!
-//! A client certificate, or a bearer token (header, or WebSocket subprotocol) that is a service account's. Without
-//! credentials a request is nobody's: `Ok(None)`, and the caller answers 401 but for the public health paths.
+//! A client certificate, or a bearer token (header, or WebSocket subprotocol) that is a service account's or for joining.
+//! Without credentials a request is nobody's: `Ok(None)`, and the caller answers 401 but for the public health paths.
 
 mod bearer;
+pub mod bootstrap;
 mod cache;
 mod impersonate;
+pub mod revoked;
 mod service_account;
 mod x509;
 
@@ -21,7 +23,11 @@ pub use service_account::{Bound, Issued, Request, Review, ServiceAccounts, group
 #[cfg(test)]
 pub use service_account::tests as testing;
 
-use crate::{Authenticator, User};
+pub use bootstrap::{BootstrapTokens, OwnSecrets};
+
+use crate::authz::node_name;
+use crate::{Authenticator, Lookup, User};
+use revoked::Revoked;
 use x509::Certificates;
 
 /// Paths that anyone may read.
@@ -35,23 +41,40 @@ pub fn is_public(path: &str) -> bool {
 /// All authenticators of the server as one.
 pub struct Authentication {
     certificates: Certificates,
+    revoked: Revoked,
     pub service_accounts: Arc<ServiceAccounts>,
+    pub bootstrap: Arc<BootstrapTokens>,
 }
 
 impl Authentication {
-    pub fn new(service_accounts: Arc<ServiceAccounts>) -> Authentication {
-        Authentication { certificates: Certificates::default(), service_accounts }
+    pub fn new(
+        service_accounts: Arc<ServiceAccounts>,
+        bootstrap: Arc<BootstrapTokens>,
+        lookup: Arc<dyn Lookup>,
+    ) -> Authentication {
+        let (certificates, revoked) = (Certificates::default(), Revoked::new(lookup));
+        Authentication { certificates, revoked, service_accounts, bootstrap }
     }
 }
 
 impl Authenticator for Authentication {
     fn authenticate(&self, headers: &HeaderMap, certificates: &[Vec<u8>]) -> Result<Option<Arc<User>>, Status> {
         if let Some(leaf) = certificates.first()
-            && let Some(user) = self.certificates.user(leaf)?
+            && let Some((user, not_before)) = self.certificates.user(leaf)?
+        {
+            if node_name(&user).is_some_and(|node| self.revoked.refuses(node, not_before)) {
+                tracing::debug!(user = user.name, "a revoked certificate");
+                return Err(Status::unauthorized());
+            }
+            return Ok(Some(user));
+        }
+        let token = bearer(headers);
+        if let Some(token) = &token
+            && let Some(user) = self.bootstrap.authenticate(token)?
         {
             return Ok(Some(user));
         }
-        match bearer(headers) {
+        match token {
             Some(token) => match self.service_accounts.authenticate(&token) {
                 Ok(user) => Ok(Some(user)),
                 Err(error) => {

@@ -11,8 +11,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::cache::Cache;
 use crate::User;
 
-/// The user of a certificate, until its expiry (Unix seconds).
-type Entry = (Arc<User>, i64);
+/// The user of a certificate, from when and until when it counts.
+type Entry = (Arc<User>, Timestamp, Timestamp);
 
 /// Reads certificates that TLS has verified.
 pub struct Certificates {
@@ -26,9 +26,10 @@ impl Default for Certificates {
 }
 
 impl Certificates {
-    /// `Ok(None)`: a certificate without a name. A connection may outlive its certificate, hence the look at the clock.
-    pub fn user(&self, der: &[u8]) -> Result<Option<Arc<User>>, Status> {
-        let (user, not_after) = match self.seen.get(der) {
+    /// The user, and from when the certificate counts. `Ok(None)`: a certificate without a name. A connection may outlive its
+    /// certificate, hence the look at the clock.
+    pub fn user(&self, der: &[u8]) -> Result<Option<(Arc<User>, Timestamp)>, Status> {
+        let (user, not_before, not_after) = match self.seen.get(der) {
             Some(entry) => entry,
             None => {
                 let Some(entry) = read(der)? else { return Ok(None) };
@@ -36,10 +37,10 @@ impl Certificates {
                 entry
             }
         };
-        if not_after < Timestamp::now().as_second() {
+        if not_after < Timestamp::now() {
             return Err(Status::unauthorized());
         }
-        Ok(Some(user))
+        Ok(Some((user, not_before)))
     }
 }
 
@@ -58,7 +59,9 @@ fn read(der: &[u8]) -> Result<Option<Entry>, Status> {
     }
     let extra = [("authentication.kubernetes.io/credential-id".to_owned(), vec![id])].into();
     let user = User { name: name.into(), uid: String::new(), groups, extra };
-    Ok(Some((Arc::new(user), cert.validity().not_after.timestamp())))
+    let at = |t: i64| Timestamp::from_second(t).map_err(|_| Status::unauthorized());
+    let validity = cert.validity();
+    Ok(Some((Arc::new(user), at(validity.not_before.timestamp())?, at(validity.not_after.timestamp())?)))
 }
 
 #[cfg(test)]
@@ -76,7 +79,8 @@ mod tests {
         let certificates = Certificates::default();
         let fresh = der(now);
         for _ in 0..2 {
-            let user = certificates.user(&fresh).unwrap().unwrap();
+            let (user, not_before) = certificates.user(&fresh).unwrap().unwrap();
+            assert!(not_before < now);
             assert_eq!(user.name, "system:node:n1");
             assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         }

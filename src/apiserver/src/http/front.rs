@@ -19,6 +19,7 @@ use super::{Body, gzip, verbs};
 use crate::authn::{impersonate, is_public};
 use crate::authz::forbidden;
 use crate::metrics::Metrics;
+use crate::special::PathRequest;
 use crate::{Attributes, Authenticator, Decision, Engine, User, Verb, discovery, health};
 
 /// `--request-timeout`: how long anything but a watch or a connection may take.
@@ -77,7 +78,12 @@ impl Front {
         label: &mut super::Label,
     ) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
-        let user = match self.authenticator.authenticate(request.headers(), &peer.certificates)? {
+        let user = self.authenticator.authenticate(request.headers(), &peer.certificates)?;
+        if let Some(handler) = self.engine.specials().find_path(path).cloned() {
+            label.long_running = true;
+            return handler.serve(PathRequest { user, engine: self.engine.clone(), request }).await;
+        }
+        let user = match user {
             Some(user) => user,
             None if is_public(path) => return self.plain(None, request).await,
             None => return Err(Status::unauthorized()),

@@ -83,6 +83,7 @@ impl Cluster {
             cluster_domain: "cluster.local".into(),
             extra_hosts: Vec::new(),
             token: None,
+            agent_token: None,
         };
         let pki = pki::Pki::open(dir.path(), &options).unwrap();
         let store = Arc::new(store::Store::open(dir.path(), store::Options::default()).unwrap());

@@ -116,6 +116,11 @@ impl PodNetwork {
         })
     }
 
+    /// Whether `ip` is one of this node's pods'.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        self.ipam.lock().iter().flat_map(Ipam::records).any(|r| r.ips.contains(&ip))
+    }
+
     pub fn host_ports(&self) -> HostPorts {
         HostPorts { ipam: self.ipam.clone(), changed: self.changed.clone() }
     }

@@ -23,6 +23,7 @@ pub fn fixture() -> (Arc<Cluster>, Arc<SetClock>, ServiceAccounts) {
         cluster_domain: "cluster.local".into(),
         extra_hosts: vec![],
         token: None,
+        agent_token: None,
     };
     let keys = pki::Pki::open(dir.path(), &options).unwrap();
     let (cluster, clock) = (Arc::new(Cluster::default()), Arc::new(SetClock(Mutex::new(1_800_000_000))));
