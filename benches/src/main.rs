@@ -8,6 +8,7 @@ mod idle;
 mod load;
 mod network;
 mod pod;
+mod process;
 mod report;
 mod start;
 mod watch;
@@ -102,6 +103,29 @@ enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// How long a command takes, run again and again.
+    Time {
+        /// What the measurement is called.
+        #[arg(long)]
+        name: String,
+        #[arg(long, default_value_t = 20)]
+        count: usize,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Starts agents one after the other and leaves them running: from the start of the process to its Ready node.
+    Join {
+        /// The nodes' names; `{n}` is the agent's number, here and in the command.
+        #[arg(long, default_value = "edge{n}")]
+        node: String,
+        #[arg(long, default_value_t = 3)]
+        count: usize,
+        /// Where their pids and logs are put.
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Waits until the cluster answers and its controllers have made the `default` service account.
     Wait {
         #[arg(long, default_value_t = 120)]
@@ -129,6 +153,10 @@ fn main() -> Result<()> {
             Command::Idle { pid, seconds } => idle::idle(pid, seconds).await?,
             Command::Network { seconds, rounds } => network::network(seconds, rounds)?,
             Command::RunPod { image, count, command } => vec![pod::run(&cluster()?, &image, count, &command).await?],
+            Command::Time { name, count, command } => vec![process::time(&name, count, &command)?],
+            Command::Join { node, count, dir, command } => {
+                vec![process::join(&cluster()?, &node, count, &dir, &command).await?]
+            }
             Command::Wait { seconds } => vec![start::wait(&args.kubeconfig, seconds).await?],
             Command::Table { ours, theirs } => return report::table(&ours, &theirs),
         };
