@@ -369,8 +369,7 @@ mod tests {
         let _informer = Informer::start(fake.arc(), Selector::all(pods()), stop.clone());
         tokio::time::sleep(Duration::from_secs(600)).await;
         stop.cancel();
-        let n = *count.lock();
-        n
+        *count.lock()
     }
 
     #[tokio::test(start_paused = true)]

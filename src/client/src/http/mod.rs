@@ -10,7 +10,7 @@
 //!
 //! Objects are asked for in the version that `Target` names, which must be the storage version.
 
-mod decode;
+pub(crate) mod decode;
 mod link;
 mod path;
 mod scan;
