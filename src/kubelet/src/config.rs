@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use api::k8s_openapi::api::core::v1::Taint;
+
+use crate::eviction::{ImagePolicy, Thresholds};
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub node_name: String,
     /// The first is `status.hostIP`. At most one of each family.
     pub node_ips: Vec<IpAddr>,
+    /// `status.addresses` of type `ExternalIP`.
+    pub external_ips: Vec<IpAddr>,
     /// Set on the node at each start, beside the standard ones.
     pub labels: BTreeMap<String, String>,
     /// Only when the node is first registered.
@@ -35,6 +40,13 @@ pub struct Config {
     pub log_max_files: u32,
     /// The host's resolver configuration, for `dnsPolicy: Default`.
     pub resolv_conf: PathBuf,
+    /// Where the runtime keeps images, if on another file system than `root_dir`.
+    pub image_dir: Option<PathBuf>,
+    /// `evictionHard`
+    pub eviction_hard: Thresholds,
+    /// `evictionPressureTransitionPeriod`: for so long a pressure is told after it was last seen.
+    pub pressure_transition: Duration,
+    pub image_gc: ImagePolicy,
 }
 
 impl Default for Config {
@@ -42,6 +54,7 @@ impl Default for Config {
         Config {
             node_name: String::new(),
             node_ips: Vec::new(),
+            external_ips: Vec::new(),
             labels: BTreeMap::new(),
             taints: Vec::new(),
             annotations: BTreeMap::new(),
@@ -57,6 +70,10 @@ impl Default for Config {
             log_max_bytes: 10 << 20,
             log_max_files: 5,
             resolv_conf: "/etc/resolv.conf".into(),
+            image_dir: None,
+            eviction_hard: Thresholds::default(),
+            pressure_transition: Duration::from_secs(300),
+            image_gc: ImagePolicy::default(),
         }
     }
 }

@@ -6,16 +6,22 @@ use api::Object;
 use api::k8s_openapi::api::core::v1::Pod;
 use client::{Client, Clock, EventType, Informer, Recorder, Reference};
 use runtime::Runtime;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::eviction::Pressure;
+use crate::eviction::signals::Signals;
 use crate::network::PodNetwork;
 use crate::node::machine::Machine;
 use crate::objects::Objects;
 use crate::pod::dns::Resolver;
 use crate::pod::fields;
 use crate::pod::image::Puller;
+use crate::reach::Reach;
 use crate::volume::Mounter;
+
+pub(crate) type SignalSource = Arc<dyn Fn(&Config) -> Signals + Send + Sync>;
 
 pub(crate) struct Context {
     pub config: Config,
@@ -26,6 +32,13 @@ pub(crate) struct Context {
     pub recorder: Recorder,
     pub objects: Objects,
     pub services: Informer,
+    /// The node's own object, perhaps among others.
+    pub nodes: Informer,
+    pub reach: Reach,
+    pub pressure: watch::Sender<Pressure>,
+    pub signals: SignalSource,
+    /// The machine goes down: nothing starts any more.
+    pub shutting_down: watch::Sender<bool>,
     pub puller: Puller,
     pub clock: Arc<dyn Clock>,
     pub machine: Machine,

@@ -167,7 +167,7 @@ impl Runtime for FakeRuntime {
             attempt: config.attempt,
             state: ContainerState::Created,
             image: config.image.clone(),
-            image_id: format!("sha256:{}", config.image),
+            image_id: config.image.clone(),
             created_nanos: now,
             started_nanos: 0,
             finished_nanos: 0,
@@ -256,7 +256,8 @@ impl Runtime for FakeRuntime {
         s.images.insert(name.into());
         Ok(name.into())
     }
-    async fn remove_image(&self, _: &str) -> Result<()> {
+    async fn remove_image(&self, name: &str) -> Result<()> {
+        self.state.lock().images.remove(name);
         Ok(())
     }
 }

@@ -7,15 +7,27 @@ use runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admitted;
 use crate::config::Config;
-use crate::context::Context;
+use crate::context::{Context, SignalSource};
+use crate::eviction::{self, Monitor, Pressure};
 use crate::network::PodNetwork;
 use crate::node::{self, machine::Machine};
 use crate::objects::Objects;
 use crate::pod::dns::Resolver;
 use crate::pod::image::Puller;
 use crate::pod::manager::{Mailboxes, Manager, selector};
+use crate::reach::Reach;
 use crate::volume::{Kernel, Mounter};
+
+/// What several kubelets of one process may share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub services: Informer,
+    /// At least the node's own object.
+    pub nodes: Informer,
+    pub signals: SignalSource,
+}
 
 /// The node agent. Make it inside a tokio runtime, with a client that may act as `system:node:<name>`.
 pub struct Kubelet {
@@ -46,14 +58,40 @@ impl Kubelet {
         clock: Arc<dyn Clock>,
     ) -> Kubelet {
         let own = CancellationToken::new();
+        let service = Selector::of::<api::k8s_openapi::api::core::v1::Service>();
+        let node = Selector::of::<api::k8s_openapi::api::core::v1::Node>()
+            .fields(format!("metadata.name={}", config.node_name));
+        let shared = Shared {
+            services: Informer::start(client.clone(), service, own.clone()),
+            nodes: Informer::start(client.clone(), node, own.clone()),
+            signals: Arc::new(eviction::kernel),
+        };
+        Kubelet::sharing(config, client, runtime, network, mounter, clock, shared, own)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn sharing(
+        config: Config,
+        client: Arc<dyn Client>,
+        runtime: Arc<dyn Runtime>,
+        network: Arc<dyn PodNetwork>,
+        mounter: Arc<dyn Mounter>,
+        clock: Arc<dyn Clock>,
+        shared: Shared,
+        own: CancellationToken,
+    ) -> Kubelet {
         let mailboxes: Arc<Mailboxes> = Arc::default();
         let wake = mailboxes.clone();
         let objects = Objects::new(client.clone(), Arc::new(move |uid| wake.wake(uid)), own.clone());
-        let service = Selector::of::<api::k8s_openapi::api::core::v1::Service>();
         let resolver = Resolver::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
         let ctx = Arc::new(Context {
             recorder: Recorder::new(client.clone(), clock.clone(), "kubelet", &config.node_name),
-            services: Informer::start(client.clone(), service, own.clone()),
+            services: shared.services,
+            nodes: shared.nodes,
+            reach: Reach::default(),
+            pressure: tokio::sync::watch::channel(Pressure::default()).0,
+            signals: shared.signals,
+            shutting_down: tokio::sync::watch::channel(false).0,
             objects,
             puller: Puller::default(),
             machine: Machine::read(),
@@ -75,9 +113,11 @@ impl Kubelet {
         let tasks = TaskTracker::new();
         tasks.spawn(node::run(self.ctx.clone(), stop.clone()));
         tasks.spawn(node::lease::run(self.ctx.clone(), stop.clone()));
+        tasks.spawn(Monitor::new(self.ctx.clone(), self.mailboxes.clone()).run(stop.clone()));
         let manager = Manager {
             ctx: self.ctx.clone(),
             mailboxes: self.mailboxes.clone(),
+            admitted: Admitted::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };

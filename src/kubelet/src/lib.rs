@@ -10,9 +10,11 @@
 //! Invariant: containers outlive the kubelet. All that it must remember of them is in the runtime's labels, in the API
 //! object's status and under `<root_dir>/pods/<uid>`; a new kubelet adopts what runs.
 
+mod admission;
 mod config;
 mod context;
 mod error;
+mod eviction;
 mod kubelet;
 mod network;
 mod node;
@@ -20,6 +22,7 @@ mod objects;
 mod pod;
 mod probe;
 mod quantity;
+mod reach;
 mod server;
 mod streams;
 mod volume;
@@ -31,6 +34,7 @@ mod tests;
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub use eviction::{ImagePolicy, Limit, Thresholds};
 pub use kubelet::Kubelet;
 pub use network::{HostPort, PodKey, PodNetwork};
 pub use volume::{Kernel, Mounter};

@@ -4,23 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::k8s_openapi::api::coordination::v1::Lease;
-use api::k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use api::k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use api::{Resource, Value};
 use client::fake::FakeClient;
+use client::{Informer, Selector};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::context::SignalSource;
+use crate::eviction::signals::{Amount, Signals};
 use crate::fake::{FakeNetwork, FakeRuntime, NoMounts, TokioClock};
+use crate::kubelet::Shared;
 use crate::{Config, Kubelet};
 
-struct Node1 {
-    api: FakeClient,
-    runtime: Arc<FakeRuntime>,
+pub(crate) struct Node1 {
+    pub api: FakeClient,
+    pub runtime: Arc<FakeRuntime>,
     network: Arc<FakeNetwork>,
     dir: tempfile::TempDir,
     stop: CancellationToken,
     clock: Arc<TokioClock>,
+    signals: SignalSource,
     run: tokio::task::JoinHandle<()>,
     kubelet: Arc<Kubelet>,
 }
@@ -31,6 +36,7 @@ fn start(
     network: &Arc<FakeNetwork>,
     dir: &std::path::Path,
     clock: &Arc<TokioClock>,
+    signals: &SignalSource,
 ) -> (Arc<Kubelet>, CancellationToken, tokio::task::JoinHandle<()>) {
     let config = Config {
         node_name: "node1".into(),
@@ -40,40 +46,49 @@ fn start(
         cluster_dns: vec!["10.43.0.10".parse().unwrap()],
         ..Config::default()
     };
-    let kubelet =
-        Arc::new(Kubelet::with(config, api.arc(), runtime.clone(), network.clone(), Arc::new(NoMounts), clock.clone()));
+    let own = CancellationToken::new();
+    let follow = |resource| Informer::start(api.arc(), Selector::all(resource), own.clone());
+    let shared = Shared { services: follow(Service::gvr()), nodes: follow(Node::gvr()), signals: signals.clone() };
+    let (runtime, network, mounts) = (runtime.clone(), network.clone(), Arc::new(NoMounts));
+    let kubelet = Kubelet::sharing(config, api.arc(), runtime, network, mounts, clock.clone(), shared, own);
+    let kubelet = Arc::new(kubelet);
     let stop = CancellationToken::new();
     let (k, s) = (kubelet.clone(), stop.clone());
     (kubelet, stop, tokio::spawn(async move { k.run(s).await }))
 }
 
 impl Node1 {
-    fn new() -> Node1 {
+    pub fn new() -> Node1 {
+        let plenty = Amount { available: 1 << 30, capacity: 1 << 30 };
+        Node1::with(Arc::new(move |_| Signals { memory: plenty, ..Signals::default() }))
+    }
+    pub fn with(signals: SignalSource) -> Node1 {
         let clock = Arc::new(TokioClock::new());
         let (api, runtime, network) = (FakeClient::new(), FakeRuntime::new(clock.clone()), Arc::default());
         let dir = tempfile::tempdir().unwrap();
-        let (kubelet, stop, run) = start(&api, &runtime, &network, dir.path(), &clock);
-        Node1 { api, runtime, network, dir, stop, clock, run, kubelet }
+        let (kubelet, stop, run) = start(&api, &runtime, &network, dir.path(), &clock, &signals);
+        Node1 { api, runtime, network, dir, stop, clock, signals, run, kubelet }
     }
     /// Stops this kubelet and starts another over the same runtime.
     async fn restart(&mut self, between: impl FnOnce(&Node1)) {
         self.stop.cancel();
         (&mut self.run).await.unwrap();
         between(self);
-        let (kubelet, stop, run) = start(&self.api, &self.runtime, &self.network, self.dir.path(), &self.clock);
+        let (kubelet, stop, run) =
+            start(&self.api, &self.runtime, &self.network, self.dir.path(), &self.clock, &self.signals);
         (self.kubelet, self.stop, self.run) = (kubelet, stop, run);
     }
-    fn pod(&self, name: &str, spec: Value) {
+    pub fn pod(&self, name: &str, spec: Value) {
         let mut tree =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"}, "spec": spec});
         tree["spec"]["nodeName"] = json!("node1");
         self.api.seed(Pod::gvr(), tree);
     }
-    fn tree(&self, name: &str) -> Value {
+    pub fn tree(&self, name: &str) -> Value {
         self.api.tree(&Pod::gvr(), "ns", name)
     }
     /// Waits for a condition on the pod's tree.
-    async fn until(&self, name: &str, what: &str, ok: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&self, name: &str, what: &str, ok: impl Fn(&Value) -> bool) -> Value {
         let limit = Instant::now() + Duration::from_secs(3600);
         loop {
             let tree = self.tree(name);
@@ -84,23 +99,23 @@ impl Node1 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    async fn phase(&self, name: &str, phase: &str) -> Value {
+    pub async fn phase(&self, name: &str, phase: &str) -> Value {
         self.until(name, phase, |t| t["status"]["phase"] == phase).await
     }
-    async fn eventually(&self, what: &str, ok: impl Fn() -> bool) {
+    pub async fn eventually(&self, what: &str, ok: impl Fn() -> bool) {
         let limit = Instant::now() + Duration::from_secs(3600);
         while !ok() {
             assert!(Instant::now() < limit, "never {what}: {:?}", self.runtime.state.lock().calls);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    fn delete(&self, name: &str, grace: i64) {
+    pub fn delete(&self, name: &str, grace: i64) {
         self.api.edit(&Pod::gvr(), "ns", name, |t| {
             t["metadata"]["deletionTimestamp"] = json!("2026-11-21T00:00:00Z");
             t["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         });
     }
-    fn calls(&self) -> Vec<String> {
+    pub fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.runtime.state.lock().calls)
     }
 }
@@ -111,12 +126,12 @@ impl Drop for Node1 {
     }
 }
 
-fn condition<'a>(tree: &'a Value, kind: &str) -> &'a Value {
+pub(crate) fn condition<'a>(tree: &'a Value, kind: &str) -> &'a Value {
     let all = tree["status"]["conditions"].as_array().unwrap();
     &all.iter().find(|c| c["type"] == kind).unwrap()["status"]
 }
 
-fn one(extra: Value) -> Value {
+pub(crate) fn one(extra: Value) -> Value {
     let mut c = json!({"name": "c", "image": "img"});
     for (k, v) in extra.as_object().unwrap() {
         c[k] = v.clone();

@@ -24,6 +24,6 @@ mod term;
 mod testing;
 mod volumes;
 
-pub use filter::{DaemonFit, daemon_fit};
+pub use filter::{DaemonFit, Misfit, admission_check, daemon_fit};
 pub use node::{NodeInfo, PodInfo};
 pub use scheduler::run;

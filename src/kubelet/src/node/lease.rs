@@ -22,7 +22,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         let mut held: Option<Arc<Object>> = None;
         let mut wait = Duration::from_millis(200);
         loop {
-            match renew(&ctx, held.take()).await {
+            match ctx.reach.learn(renew(&ctx, held.take()).await) {
                 Ok(o) => {
                     held = Some(o);
                     wait = Duration::from_millis(200);
@@ -30,8 +30,10 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the node lease was not renewed");
+                    // whether the server is back is found here
+                    let most = if ctx.reach.is_away() { 1 } else { 7 };
                     tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(7));
+                    wait = (wait * 2).min(Duration::from_secs(most));
                 }
             }
         }

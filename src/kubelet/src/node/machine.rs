@@ -62,12 +62,21 @@ pub(crate) fn architecture() -> &'static str {
 }
 
 /// A file system's size, what is free for everyone, and its inodes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FileSystem {
     pub capacity_bytes: u64,
+    /// Also what only root may take.
+    pub free_bytes: u64,
     pub available_bytes: u64,
     pub inodes: u64,
     pub inodes_free: u64,
+}
+
+impl FileSystem {
+    /// What everyone may fill: the capacity without root's reserve.
+    pub fn usable_bytes(&self) -> u64 {
+        self.capacity_bytes.saturating_sub(self.free_bytes) + self.available_bytes
+    }
 }
 
 pub(crate) fn file_system(path: &Path) -> FileSystem {
@@ -76,6 +85,7 @@ pub(crate) fn file_system(path: &Path) -> FileSystem {
     let unit = s.fragment_size();
     FileSystem {
         capacity_bytes: s.blocks() * unit,
+        free_bytes: s.blocks_free() * unit,
         available_bytes: s.blocks_available() * unit,
         inodes: s.files(),
         inodes_free: s.files_free(),

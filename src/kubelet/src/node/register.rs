@@ -10,7 +10,7 @@ use api::{Object, Resource, Status};
 use client::{Api, Target, WriteOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{architecture, file_system, meminfo};
+use super::machine::{architecture, file_system};
 use super::status;
 use crate::context::Context;
 use crate::network::turned;
@@ -26,6 +26,10 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             ready = ctx.network.ready();
             match register(&ctx).await {
                 Ok(o) => break o,
+                Err(error) if client::is_unreachable(&error) => {
+                    let _ = ctx.reach.learn::<()>(Err(error));
+                    ctx.reach.back().await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, node = ctx.config.node_name, "the node was not registered");
                     tokio::time::sleep(wait).await;
@@ -34,16 +38,34 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             }
         };
         tracing::info!(node = ctx.config.node_name, "node registered");
+        let (mut pressure, mut going) = (ctx.pressure.subscribe(), ctx.shutting_down.subscribe());
+        let deleted = Arc::new(tokio::sync::Notify::new());
+        let (tell_deleted, name) = (deleted.clone(), ctx.config.node_name.clone());
+        ctx.nodes.on_change(move |c| {
+            if c.new.is_none() && c.object().name() == name {
+                tell_deleted.notify_one();
+            }
+        });
         loop {
             let mut heartbeat = false;
             tokio::select! {
                 () = turned(&*ctx.network, ready) => {}
                 () = ctx.images_changed.notified() => {}
+                // the senders live in `ctx`
+                _ = pressure.changed() => {}
+                _ = going.changed() => {}
+                // the status write finds it gone, and registers it anew
+                () = deleted.notified() => heartbeat = true,
                 () = tokio::time::sleep(HEARTBEAT) => heartbeat = true,
             }
             ready = ctx.network.ready();
             match tell(&ctx, object.clone(), heartbeat).await {
                 Ok(o) => object = o,
+                Err(error) if client::is_unreachable(&error) => {
+                    let _ = ctx.reach.learn::<()>(Err(error));
+                    ctx.reach.back().await;
+                    ctx.images_changed.notify_one(); // look again
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the node's status was not written");
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -100,6 +122,7 @@ async fn register(ctx: &Context) -> Result<Arc<Object>, Status> {
 
 async fn generate(ctx: &Context, old: Option<&Node>) -> api::k8s_openapi::api::core::v1::NodeStatus {
     let (images, not_ready) = match ctx.runtime.images().await {
+        Ok(images) if *ctx.shutting_down.borrow() => (images, Some("node is shutting down".to_owned())),
         Ok(images) if ctx.network.ready() => (images, None),
         Ok(images) => (images, Some("container runtime network not ready".to_owned())),
         Err(e) => (Vec::new(), Some(format!("container runtime is down: {e}"))),
@@ -108,7 +131,7 @@ async fn generate(ctx: &Context, old: Option<&Node>) -> api::k8s_openapi::api::c
         config: &ctx.config,
         machine: &ctx.machine,
         disk: file_system(&ctx.config.root_dir),
-        memory_available: meminfo("MemAvailable"),
+        pressure: *ctx.pressure.borrow(),
         images: &images,
         runtime: ctx.runtime.version(),
         not_ready,

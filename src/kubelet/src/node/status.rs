@@ -12,17 +12,16 @@ use runtime::Image;
 
 use super::machine::{FileSystem, Machine};
 use crate::config::Config;
+use crate::eviction::Pressure;
 use crate::pod::status::seconds;
 
-/// What is kept back from the pods, as upstream's default eviction threshold.
-const MEMORY_RESERVED: i64 = 100 << 20;
 const MAX_IMAGES: usize = 50;
 
 pub(crate) struct Inputs<'a> {
     pub config: &'a Config,
     pub machine: &'a Machine,
     pub disk: FileSystem,
-    pub memory_available: i64,
+    pub pressure: Pressure,
     pub images: &'a [Image],
     pub runtime: (String, String),
     /// `None`: ready. Else the reason why not.
@@ -36,11 +35,14 @@ pub(crate) fn generate(i: &Inputs<'_>) -> NodeStatus {
     let name = NodeAddress { address: i.config.node_name.clone(), type_: "Hostname".into() };
     let ips = i.config.node_ips.iter();
     let addresses = ips.map(|ip| NodeAddress { address: ip.to_string(), type_: "InternalIP".into() });
+    let outside = i.config.external_ips.iter();
+    let outside = outside.map(|ip| NodeAddress { address: ip.to_string(), type_: "ExternalIP".into() });
     let m = i.machine;
     let old = i.old.cloned().unwrap_or_default();
     NodeStatus {
-        addresses: Some(addresses.chain([name]).collect()),
-        allocatable: Some(resources(i, MEMORY_RESERVED)),
+        addresses: Some(addresses.chain(outside).chain([name]).collect()),
+        // what eviction would take back is not given out
+        allocatable: Some(resources(i, reserved(i))),
         capacity: Some(capacity),
         conditions: Some(conditions(i)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -71,6 +73,11 @@ pub(crate) fn generate(i: &Inputs<'_>) -> NodeStatus {
     }
 }
 
+fn reserved(i: &Inputs<'_>) -> i64 {
+    let all = u64::try_from(i.machine.memory_bytes).unwrap_or(0);
+    i64::try_from(i.config.eviction_hard.memory_bytes(all)).unwrap_or(0)
+}
+
 fn resources(i: &Inputs<'_>, reserved: i64) -> BTreeMap<String, Quantity> {
     let memory = (i.machine.memory_bytes - reserved).max(0) / 1024;
     let list = [
@@ -95,9 +102,6 @@ fn is_extended(name: &str) -> bool {
 fn conditions(i: &Inputs<'_>) -> Vec<NodeCondition> {
     let now = seconds(i.now);
     let old = i.old.and_then(|o| o.conditions.as_deref()).unwrap_or_default();
-    let memory = i.memory_available < MEMORY_RESERVED;
-    let few = |free: u64, all: u64| all > 0 && free < all / 20;
-    let disk = few(i.disk.available_bytes, i.disk.capacity_bytes) || few(i.disk.inodes_free, i.disk.inodes);
     let pressure = |on: bool, yes: [&str; 2], no: [&str; 2]| {
         let [reason, message] = if on { yes } else { no };
         (on, reason.to_owned(), message.to_owned())
@@ -106,7 +110,7 @@ fn conditions(i: &Inputs<'_>) -> Vec<NodeCondition> {
         (
             "MemoryPressure",
             pressure(
-                memory,
+                i.pressure.memory,
                 ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
                 ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
             ),
@@ -114,7 +118,7 @@ fn conditions(i: &Inputs<'_>) -> Vec<NodeCondition> {
         (
             "DiskPressure",
             pressure(
-                disk,
+                i.pressure.disk,
                 ["KubeletHasDiskPressure", "kubelet has disk pressure"],
                 ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
             ),

@@ -35,6 +35,7 @@ impl Worker {
                 (true, Some(s)) => s.max(1),
                 _ => grace_seconds(spec),
             };
+            let grace = self.grace_limit.map_or(grace, |limit| grace.min(limit));
             let by = Instant::now() + Duration::from_secs(grace.max(0) as u64);
             let by = self.end_by.map_or(by, |old| old.min(by));
             self.end_by = Some(by);

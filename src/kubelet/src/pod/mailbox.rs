@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::actions::Health;
+use super::status::Failure;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Pull {
@@ -22,10 +23,19 @@ pub(crate) enum Pull {
     },
 }
 
+/// The node wants the pod to end for good.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub failure: Failure,
+    /// At most; the pod's own may be less.
+    pub grace_seconds: i64,
+}
+
 #[derive(Default)]
 pub(crate) struct Inbox {
     /// The newest that is known.
     pub object: Option<Arc<Object>>,
+    pub order: Option<Order>,
     /// The API server has it no more.
     pub gone: bool,
     /// By container name.

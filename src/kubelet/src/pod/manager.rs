@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::Object;
-use api::k8s_openapi::api::core::v1::Pod;
+use api::k8s_openapi::api::core::v1::{Node, Pod};
+use api::{Object, Resource};
 use client::Informer;
 use parking_lot::Mutex;
 use runtime::Event;
@@ -13,8 +13,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Order};
+use super::status::Failure;
 use super::worker::{Known, Worker};
+use crate::admission::{Admitted, Counts, Scene};
 use crate::context::Context;
 use crate::network::turned;
 
@@ -29,14 +31,40 @@ impl Mailboxes {
             m.wake();
         }
     }
+    /// Those that are neither over nor about to end, by uid.
+    pub fn active(&self) -> Vec<(String, Arc<Object>)> {
+        let all = self.by_uid.lock();
+        let object = |m: &Mailbox| m.with(|i| i.object.clone().filter(|_| !i.gone && i.order.is_none()));
+        let running = |o: &Arc<Object>| !o.meta().is_deleting() && !is_over(o);
+        all.iter().filter_map(|(uid, m)| Some((uid.clone(), object(m).filter(running)?))).collect()
+    }
+    /// Ends a pod for good.
+    pub fn order(&self, uid: &str, order: Order) {
+        if let Some(m) = self.by_uid.lock().get(uid) {
+            m.update(|i| i.order = Some(order));
+        }
+    }
     fn wake_all(&self) {
         self.by_uid.lock().values().for_each(|m| m.wake());
     }
 }
 
+impl Counts for Mailboxes {
+    fn counts(&self, uid: &str) -> bool {
+        let mailbox = self.by_uid.lock().get(uid).cloned();
+        mailbox.is_some_and(|m| m.with(|i| !i.gone && i.object.as_ref().is_some_and(|o| !is_over(o))))
+    }
+}
+
+fn is_over(object: &Object) -> bool {
+    let phase = object.view::<Pod>().ok().and_then(|p| p.status.as_ref()?.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 pub(crate) struct Manager {
     pub ctx: Arc<Context>,
     pub mailboxes: Arc<Mailboxes>,
+    pub admitted: Admitted,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
 }
@@ -47,8 +75,13 @@ impl Manager {
         let mut events = self.ctx.runtime.events();
         pods.synced().await;
         self.ctx.services.synced().await;
+        self.ctx.nodes.synced().await;
         let me = Arc::new(self);
         let handler = me.clone();
+        // those that ran before have their places before new ones ask for theirs, the oldest first
+        let mut present = pods.list(None);
+        present.sort_by_key(|o| (started(o).is_none(), o.meta().creation_timestamp.clone()));
+        present.iter().for_each(|o| me.seen(o));
         pods.on_change(move |c| {
             if let Some(old) = c.old.as_ref().filter(|old| c.new.as_ref().is_none_or(|n| n.uid() != old.uid())) {
                 handler.gone(old);
@@ -80,16 +113,20 @@ impl Manager {
     fn seen(self: &Arc<Self>, object: &Arc<Object>) {
         let known = self.mailboxes.by_uid.lock().get(object.uid()).cloned();
         match known {
-            Some(mailbox) => mailbox.offer(object.clone()),
+            Some(mailbox) => {
+                self.admitted.update(object);
+                mailbox.offer(object.clone());
+            }
             None => {
                 let mailbox = Arc::new(Mailbox::default());
                 mailbox.offer(object.clone());
+                let refused = self.admitted.admit(object, &self.scene()).err();
                 let known = Known {
                     namespace: object.namespace().into(),
                     name: object.name().into(),
                     uid: object.uid().into(),
                 };
-                self.start(known, mailbox);
+                self.start(known, mailbox, refused);
             }
         }
     }
@@ -103,13 +140,45 @@ impl Manager {
         }
     }
 
-    fn start(self: &Arc<Self>, known: Known, mailbox: Arc<Mailbox>) {
+    fn scene(&self) -> Scene<'_> {
+        Scene {
+            node: self.ctx.nodes.get("", &self.ctx.config.node_name),
+            pressure: *self.ctx.pressure.borrow(),
+            shutting_down: *self.ctx.shutting_down.borrow(),
+            mailboxes: &*self.mailboxes,
+        }
+    }
+
+    /// A node's labels may have changed a moment ago: before a pod is refused for them, the server is asked.
+    async fn second_look(&self, mailbox: &Mailbox, refused: Option<Failure>) -> Option<Failure> {
+        let refused = refused?;
+        let object = mailbox.with(|i| i.object.clone())?;
+        let mut last = Some(refused.clone());
+        if refused.reason == "NodeAffinity" {
+            let target = client::Target::one(Node::gvr(), "", &self.ctx.config.node_name);
+            if let Ok(node) = self.ctx.client.get(&target).await {
+                last = self.admitted.admit(&object, &Scene { node: Some(node), ..self.scene() }).err();
+            }
+        }
+        if let Some(refused) = &mut last {
+            tracing::info!(pod = object.name(), namespace = object.namespace(), reason = refused.reason, "pod refused");
+            self.ctx.warning(&object, None, &refused.reason, refused.message.clone());
+            refused.message = format!("Pod was rejected: {}", refused.message);
+        }
+        last
+    }
+
+    fn start(self: &Arc<Self>, known: Known, mailbox: Arc<Mailbox>, refused: Option<Failure>) {
         let uid = known.uid.clone();
         self.mailboxes.by_uid.lock().insert(uid.clone(), mailbox.clone());
-        let worker = Worker::new(self.ctx.clone(), known, mailbox);
         let me = self.clone();
         self.tasks.spawn(async move {
-            if me.stop.run_until_cancelled(worker.run()).await.is_some() {
+            let work = async {
+                let refused = me.second_look(&mailbox, refused).await;
+                Worker::new(me.ctx.clone(), known, mailbox, refused).run().await;
+            };
+            if me.stop.run_until_cancelled(work).await.is_some() {
+                me.admitted.forget(&uid);
                 me.mailboxes.by_uid.lock().remove(&uid);
                 me.ctx.objects.release(&uid);
             }
@@ -130,7 +199,7 @@ impl Manager {
             tracing::info!(pod = c.name, namespace = c.namespace, "a pod that is no longer wanted still runs");
             let mailbox = Arc::new(Mailbox::default());
             mailbox.update(|i| i.gone = true);
-            self.start(Known { namespace: c.namespace, name: c.name, uid: c.uid }, mailbox);
+            self.start(Known { namespace: c.namespace, name: c.name, uid: c.uid }, mailbox, None);
         }
         let Ok(entries) = std::fs::read_dir(self.ctx.config.root_dir.join("pods")) else { return };
         for entry in entries.flatten() {
@@ -142,6 +211,10 @@ impl Manager {
             }
         }
     }
+}
+
+fn started(object: &Object) -> Option<()> {
+    object.view::<Pod>().ok()?.status.as_ref()?.start_time.as_ref().map(drop)
 }
 
 /// The pods that are placed on a node.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use api::k8s_openapi::api::core::v1::{
     ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus as ApiStatus, HostIP, Pod, PodIP, PodSpec, PodStatus, VolumeMountStatus,
+    ContainerStatus as ApiStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus, VolumeMountStatus,
 };
 use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use jiff::Timestamp;
@@ -17,10 +17,12 @@ use super::spec::Class;
 use super::{phase, qos};
 
 /// Why a pod was ended for good by the kubelet: `DeadlineExceeded`, `Evicted`, …
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Failure {
     pub reason: String,
     pub message: String,
+    /// The reason of the condition `DisruptionTarget`, where the node is to blame.
+    pub disrupted: Option<&'static str>,
 }
 
 pub(crate) struct Inputs<'a> {
@@ -92,7 +94,7 @@ pub(crate) fn generate(i: &Inputs<'_>) -> PodStatus {
     };
     PodStatus {
         phase: Some(phase.into()),
-        conditions: Some(conditions(i.pod, &inputs)),
+        conditions: Some(with_disruption(conditions(i.pod, &inputs), i)),
         message: i.failure.map(|f| f.message.clone()).or_else(|| kept(|s| &s.message)),
         reason: i.failure.map(|f| f.reason.clone()).or_else(|| kept(|s| &s.reason)),
         host_ip: i.host_ips.first().map(ToString::to_string),
@@ -107,6 +109,39 @@ pub(crate) fn generate(i: &Inputs<'_>) -> PodStatus {
         observed_generation: i.pod.metadata.generation,
         ..old.cloned().unwrap_or_default()
     }
+}
+
+/// Upstream's `DisruptionTarget` of evictions and node shutdowns.
+fn with_disruption(mut all: Vec<PodCondition>, i: &Inputs<'_>) -> Vec<PodCondition> {
+    const KIND: &str = "DisruptionTarget";
+    let Some((failure, reason)) = i.failure.and_then(|f| Some((f, f.disrupted?))) else { return all };
+    let is = |c: &PodCondition| c.type_ == KIND && c.status == "True" && c.reason.as_deref() == Some(reason);
+    if !all.iter().any(is) {
+        all.retain(|c| c.type_ != KIND);
+        all.push(PodCondition {
+            type_: KIND.into(),
+            status: "True".into(),
+            reason: Some(reason.into()),
+            message: Some(failure.message.clone()),
+            last_transition_time: Some(seconds(i.now)),
+            observed_generation: i.pod.metadata.generation,
+            ..PodCondition::default()
+        });
+    }
+    all
+}
+
+/// Whether they differ only in the generation that was seen: nothing that anyone waits for within the second.
+pub(crate) fn only_generation(old: &PodStatus, new: &PodStatus) -> bool {
+    if old.observed_generation == new.observed_generation {
+        return false;
+    }
+    let mut old = old.clone();
+    old.observed_generation = new.observed_generation;
+    for c in old.conditions.iter_mut().flatten().filter(|c| c.observed_generation.is_some()) {
+        c.observed_generation = new.observed_generation;
+    }
+    old == *new
 }
 
 fn init_done(statuses: &[(Class, ApiStatus)]) -> bool {

@@ -22,5 +22,6 @@ pub(crate) fn forbidden(spec: &PodSpec) -> Option<Failure> {
     let sysctls = spec.security_context.iter().flat_map(|s| s.sysctls.iter().flatten());
     let bad =
         sysctls.map(|s| s.name.replace('/', ".")).find(|n| !SAFE.contains(&n.as_str()) && n != "net.ipv4.tcp_wmem")?;
-    Some(Failure { reason: "SysctlForbidden".into(), message: format!("forbidden sysctl: {bad:?} not allowlisted") })
+    let message = format!("forbidden sysctl: {bad:?} not allowlisted");
+    Some(Failure { reason: "SysctlForbidden".into(), message, disrupted: None })
 }

@@ -42,6 +42,10 @@ pub(crate) struct Worker {
     pub(super) retries: HashMap<String, (Instant, Duration)>,
     pub(super) probes: Probes,
     pub(super) failure: Option<Failure>,
+    /// What an order to end allows at most.
+    pub(super) grace_limit: Option<i64>,
+    /// When a status that differs in its generation only is written.
+    generation_due: Option<Instant>,
     /// When containers of an ending pod are killed.
     pub(super) end_by: Option<Instant>,
     /// Nothing of it is left on the node.
@@ -51,6 +55,8 @@ pub(crate) struct Worker {
     pub(super) wake_at: Option<Instant>,
 }
 
+const GENERATION_DELAY: Duration = Duration::from_millis(300);
+
 /// Whether the worker goes on.
 #[derive(PartialEq)]
 pub(super) enum Next {
@@ -59,7 +65,8 @@ pub(super) enum Next {
 }
 
 impl Worker {
-    pub fn new(ctx: Arc<Context>, known: Known, mailbox: Arc<Mailbox>) -> Worker {
+    /// `failure`: it was refused.
+    pub fn new(ctx: Arc<Context>, known: Known, mailbox: Arc<Mailbox>, failure: Option<Failure>) -> Worker {
         let volumes = Volumes::new(ctx.config.pod_dir(&known.uid), ctx.mounter.clone());
         let probes = Probes::new(ctx.clone(), mailbox.clone());
         Worker {
@@ -71,7 +78,9 @@ impl Worker {
             waiting: BTreeMap::new(),
             retries: HashMap::new(),
             probes,
-            failure: None,
+            failure,
+            grace_limit: None,
+            generation_due: None,
             end_by: None,
             cleaned: false,
             messages: HashMap::new(),
@@ -87,6 +96,14 @@ impl Worker {
             match self.sync().await {
                 Ok(Next::Over) => return,
                 Ok(Next::Wait) => {}
+                Err(crate::Error::Api(error)) if client::is_unreachable(&error) => {
+                    let _ = self.ctx.reach.learn::<()>(Err(error));
+                    tokio::select! {
+                        () = self.ctx.reach.back() => {}
+                        () = self.mailbox.woken() => {}
+                    }
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(pod = self.known.name, namespace = self.known.namespace, %error, "sync failed");
                     let delay = self.retry_later("");
@@ -324,6 +341,10 @@ impl Worker {
         if self.failure.is_some() {
             return;
         }
+        if let Some(order) = self.mailbox.with(|i| i.order.clone()) {
+            (self.failure, self.grace_limit) = (Some(order.failure), Some(order.grace_seconds));
+            return;
+        }
         let status = pod.status.as_ref();
         if status.is_none_or(|s| s.start_time.is_none()) {
             self.failure = sysctls::forbidden(spec);
@@ -338,6 +359,7 @@ impl Worker {
         self.failure = Some(Failure {
             reason: "DeadlineExceeded".into(),
             message: "Pod was active on the node longer than the specified deadline".into(),
+            disrupted: None,
         });
     }
 
@@ -412,20 +434,31 @@ impl Worker {
         if writing {
             return false;
         }
+        if pod.status.as_ref().is_some_and(|old| status::only_generation(old, &wanted)) {
+            // what the change brings about mostly follows soon: one write for both
+            let due = *self.generation_due.get_or_insert_with(|| Instant::now() + GENERATION_DELAY);
+            if Instant::now() < due {
+                self.wake(due);
+                return true;
+            }
+        }
+        self.generation_due = None;
         if self.last_status.as_ref() == Some(&wanted) && written == Some(object.revision()) {
             return true; // the API server keeps it in another form
         }
         self.last_status = Some(wanted.clone());
         self.mailbox.with(|i| i.writing = true);
-        let (client, mailbox, object) = (self.ctx.client.clone(), self.mailbox.clone(), object.clone());
+        let (ctx, mailbox, object) = (self.ctx.clone(), self.mailbox.clone(), object.clone());
         tokio::spawn(async move {
-            let result = write::status(&client, object, wanted).await;
+            let result = ctx.reach.learn(write::status(&ctx.client, object, wanted).await);
             match result {
                 Ok(fresh) => {
                     mailbox.with(|i| i.written = Some(fresh.revision()));
                     mailbox.offer(fresh);
                 }
                 Err(e) if e.is_not_found() => mailbox.with(|i| i.gone = true),
+                // the worker then finds what is to be told by that time
+                Err(error) if client::is_unreachable(&error) => ctx.reach.back().await,
                 Err(error) => {
                     tracing::warn!(%error, "a pod's status was not written");
                     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -38,7 +38,10 @@ pub(crate) async fn status(
 fn adopt_foreign(status: &mut PodStatus, fresh: &Object) {
     let Some(theirs) = fresh.view::<Pod>().ok().and_then(|p| p.status.as_ref()) else { return };
     let mut all = status.conditions.take().unwrap_or_default();
-    all.retain(|c| OWNED.contains(&c.type_.as_str()));
-    all.extend(theirs.conditions.iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    let ours = |kind: &str| OWNED.contains(&kind) || kind == "DisruptionTarget";
+    all.retain(|c| ours(&c.type_));
+    let others = theirs.conditions.iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str()));
+    let others: Vec<_> = others.filter(|c| !all.iter().any(|a| a.type_ == c.type_)).cloned().collect();
+    all.extend(others);
     status.conditions = Some(all);
 }

@@ -6,7 +6,7 @@ use super::Rejection;
 use crate::event::Plugins;
 use crate::node::{NodeInfo, PodInfo};
 
-const REASON: &str = "node(s) didn't match Pod's node affinity/selector";
+pub(super) const REASON: &str = "node(s) didn't match Pod's node affinity/selector";
 
 pub fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
     if node_affinity(pod, node) { Ok(()) } else { Err(Rejection::unresolvable(Plugins::AFFINITY, REASON)) }

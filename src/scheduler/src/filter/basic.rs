@@ -61,10 +61,12 @@ pub fn taints(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
     }
 }
 
+pub(super) const NO_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
+
 pub fn ports(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
     let used = || node.pods.iter().flat_map(|p| &p.host_ports);
     if pod.host_ports.iter().any(|p| used().any(|u| p.conflicts(u))) {
-        return Err(Rejection::new(Plugins::PORTS, "node(s) didn't have free ports for the requested pod ports"));
+        return Err(Rejection::new(Plugins::PORTS, NO_PORTS));
     }
     Ok(())
 }

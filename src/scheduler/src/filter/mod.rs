@@ -93,3 +93,36 @@ pub fn daemon_fit(pod: &PodInfo, node: &NodeInfo) -> DaemonFit {
         may_stay: !untolerated("NoExecute"),
     }
 }
+
+/// Why a kubelet refuses a pod that was bound to its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misfit {
+    /// CPU in thousandths, all else in units.
+    Resource { name: String, requested: i64, used: i64, capacity: i64 },
+    /// A plugin's name and its reason.
+    Plugin { name: &'static str, reason: &'static str },
+}
+
+/// Upstream's `AdmissionCheck` with the kubelet's `generalFilter` on top: the first thing that is wrong. Extended resources
+/// that the node does not know are the cluster's, not the node's, and are not looked at.
+pub fn admission_check(pod: &PodInfo, node: &NodeInfo) -> Option<Misfit> {
+    let lack = |name: &str, requested: i64, used: i64, capacity: i64| {
+        (requested > capacity - used).then(|| Misfit::Resource { name: name.into(), requested, used, capacity })
+    };
+    let foreign = |name: &str| name.contains('/') && !node.allocatable.0.contains_key(name);
+    let resources = || {
+        let asked = pod.requests.0.iter().filter(|(name, amount)| **amount > 0 && !foreign(name));
+        asked.into_iter().find_map(|(n, v)| lack(n, *v, node.requested.get(n), node.allocatable.get(n)))
+    };
+    let plugin = |fits: bool, name, reason| (!fits).then_some(Misfit::Plugin { name, reason });
+    let untolerated = node
+        .taints()
+        .iter()
+        .any(|t| t.effect == "NoExecute" && !pod.spec().tolerations.iter().flatten().any(|own| tolerates(own, t)));
+    lack("pods", 1, node.pods.len() as i64, node.allocatable.get("pods"))
+        .or_else(resources)
+        .or_else(|| plugin(node_affinity(pod, node), "NodeAffinity", affinity::REASON))
+        .or_else(|| plugin(basic::name(pod, node).is_ok(), "NodeName", "node(s) didn't match the requested node name"))
+        .or_else(|| plugin(basic::ports(pod, node).is_ok(), "NodePorts", basic::NO_PORTS))
+        .or_else(|| plugin(!untolerated, "TaintToleration", "node(s) had taints that the pod didn't tolerate"))
+}
