@@ -31,3 +31,5 @@ pub use pod::{HostPort, HostPortRequest, HostPorts, PodNetwork, PodRef};
 pub use services::Services;
 pub use teardown::teardown;
 pub use uplink::Uplink;
+
+use pod::bridge;

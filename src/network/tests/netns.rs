@@ -155,3 +155,42 @@ fn seed_endpoint(fake: &FakeClient, ip: IpAddr) {
         t["endpoints"] = json!([{"addresses": [ip], "nodeName": "n", "conditions": {"ready": true}}]);
     });
 }
+
+#[test]
+fn without_nf_tables_the_process_forwards() {
+    let (host, a, b) = (Namespace::new(), Namespace::new(), Namespace::new());
+    let (a_path, b_path) = (a.path.clone(), b.path.clone());
+    let (up, ready) = channel();
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let fake = FakeClient::new();
+    let (dir, client, stopped) = (tempfile::tempdir().unwrap(), fake.arc(), stop.clone());
+    let config = config(dir.path());
+    host.ip("link set lo up");
+    host.start(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let network = PodNetwork::new(config.clone()).unwrap();
+            network.start(&["10.42.3.0/24".parse().unwrap()]).await.unwrap();
+            let pod = |uid: &str| PodRef { uid: uid.into(), ..PodRef::default() };
+            network.setup(&pod("a0a"), &a_path).await.unwrap();
+            let ip_b = network.setup(&pod("b0b"), &b_path).await.unwrap()[0];
+            let services = Services::start(client, stopped.clone());
+            let proxy = Proxy::new(config, services, network.host_ports()).in_userspace();
+            up.send(ip_b).unwrap();
+            proxy.run(stopped).await;
+        });
+    });
+    let ip_b = ready.recv_timeout(Duration::from_secs(20)).expect("the agent comes up");
+    b.serve(8080);
+    seed(&fake, &[ip_b]);
+    eventually("pod → ClusterIP", || a.ask("10.43.0.9:80"));
+    assert!(b.ask("10.43.0.9:80").is_some(), "pod → itself through its service");
+    assert!(host.ask("10.43.0.9:80").is_some(), "host → ClusterIP");
+    assert!(host.ask("127.0.0.1:30080").is_some(), "host → NodePort");
+    assert!(a.ask("10.42.3.1:30080").is_some(), "pod → NodePort");
+    assert!(host.ip("addr show skiff0").contains("10.43.0.9/32"));
+    fake.edit(&EndpointSlice::gvr(), "default", "web-1", |t| t["endpoints"] = json!([]));
+    eventually("refused without endpoints", || a.ask("10.43.0.9:80").is_none().then_some(()));
+    eventually("its address is gone", || (!host.ip("addr show skiff0").contains("10.43.0.9")).then_some(()));
+}

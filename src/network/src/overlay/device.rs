@@ -3,14 +3,12 @@
 use std::net::IpAddr;
 
 use futures::TryStreamExt;
-use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec, LinkVxlan};
 
 use super::plan::Mac;
 use crate::error::Context;
-use crate::pod::ignore_exists;
-use crate::{Error, sysctl};
+use crate::{Error, bridge, sysctl};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -97,21 +95,9 @@ impl Device {
 
     /// Adds its addresses; takes away those of another time.
     async fn address(&self, netlink: &Handle, index: u32) -> Result<(), Error> {
-        let mut have = Box::pin(netlink.address().get().set_link_index_filter(index).execute());
-        while let Some(message) = have.try_next().await.what(|| "list addresses".into())? {
-            let ip = message.attributes.iter().find_map(|a| match a {
-                AddressAttribute::Address(ip) => Some(*ip),
-                _ => None,
-            });
-            let linked = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-            if ip.is_some_and(|ip| !self.addresses.contains(&ip) && !linked(&ip)) {
-                // one that goes at this moment is fine
-                let _ = netlink.address().del(message).execute().await;
-            }
-        }
+        bridge::remove_address(netlink, index, |ip| !self.addresses.contains(&ip)).await?;
         for ip in &self.addresses {
-            let prefix = if ip.is_ipv4() { 32 } else { 128 };
-            ignore_exists(netlink.address().add(index, *ip, prefix).execute().await).what(|| format!("add {ip}"))?;
+            bridge::address(netlink, index, (*ip).into()).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
@@ -34,6 +35,9 @@ pub async fn ensure(netlink: &Handle, config: &Config, uplink: &Uplink, pod_cidr
     settings(name, pod_cidrs.iter().any(|c| c.addr().is_ipv6()), &uplink.name);
     let up = LinkUnspec::new_with_index(index).mtu(uplink.pod_mtu).up().build();
     netlink.link().set(up).execute().await.what(|| format!("set {name} up"))?;
+    // what is left of another pod network or of the userspace proxy would take packets that are others'
+    let own = |ip: IpAddr| gateways.iter().any(|g| g.addr() == ip) || config.cluster_dns == Some(ip);
+    remove_address(netlink, index, |ip| !own(ip)).await?;
     for gateway in &gateways {
         address(netlink, index, *gateway).await?;
     }
@@ -57,9 +61,26 @@ pub async fn index(netlink: &Handle, name: &str) -> Option<u32> {
     link.map(|l| l.header.index)
 }
 
-async fn address(netlink: &Handle, index: u32, net: IpNet) -> Result<(), Error> {
+pub async fn address(netlink: &Handle, index: u32, net: IpNet) -> Result<(), Error> {
     ignore_exists(netlink.address().add(index, net.addr(), net.prefix_len()).execute().await)
         .what(|| format!("add address {net}"))
+}
+
+/// Takes away the addresses that `which` picks, link-local ones aside.
+pub async fn remove_address(netlink: &Handle, index: u32, which: impl Fn(IpAddr) -> bool) -> Result<(), Error> {
+    let mut have = Box::pin(netlink.address().get().set_link_index_filter(index).execute());
+    while let Some(message) = have.try_next().await.what(|| "list addresses".into())? {
+        let ip = message.attributes.iter().find_map(|a| match a {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        });
+        let linked = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if ip.is_some_and(|ip| which(ip) && !linked(&ip)) {
+            // one that goes at this moment is fine
+            let _ = netlink.address().del(message).execute().await;
+        }
+    }
+    Ok(())
 }
 
 async fn route(netlink: &Handle, index: u32, cidr: IpNet, source: IpAddr) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Pod interfaces: an address, a veth to the bridge, routes. Set up and torn down by the kubelet, kept in files.
 
-mod bridge;
+pub(crate) mod bridge;
 mod ipam;
 mod netns;
 
@@ -20,7 +20,7 @@ use crate::error::Context;
 use crate::overlay::Overlay;
 use crate::uplink::{self, Uplink};
 use crate::{Config, Error, Nodes};
-pub(crate) use bridge::{ignore_exists, index as link_index};
+pub(crate) use bridge::index as link_index;
 pub(crate) use ipam::nth;
 use ipam::{Ipam, Record};
 

@@ -1,8 +1,11 @@
-//! The service proxy: nftables maps that follow Services and EndpointSlices, changed in one transaction a sync.
+//! The service proxy: nftables maps that follow Services and EndpointSlices, changed in one transaction a sync; where the
+//! kernel has no nf_tables, a process in the middle.
 
+mod health;
 mod nft;
 mod plan;
 mod ruleset;
+mod userspace;
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ pub(crate) use nft::apply;
 pub(crate) use plan::is_ready;
 pub use plan::{ServicePort, service_ports};
 use ruleset::Ruleset;
+use userspace::Userspace;
 
 use crate::pod::HostPorts;
 use crate::{Config, Error, Services};
@@ -25,12 +29,20 @@ pub struct Proxy {
     host_ports: HostPorts,
     /// What the kernel holds, for IPv4 and IPv6; `None`: unknown, so the table is made anew.
     applied: Mutex<[Option<Ruleset>; 2]>,
+    /// Never nftables.
+    userspace: bool,
     synced: watch::Sender<bool>,
 }
 
 impl Proxy {
     pub fn new(config: Config, services: Services, host_ports: HostPorts) -> Proxy {
-        Proxy { config, services, host_ports, applied: Mutex::new([None, None]), synced: watch::channel(false).0 }
+        let (applied, synced) = (Mutex::new([None, None]), watch::channel(false).0);
+        Proxy { config, services, host_ports, applied, userspace: false, synced }
+    }
+
+    /// Forwards itself, whatever the kernel can.
+    pub fn in_userspace(self) -> Proxy {
+        Proxy { userspace: true, ..self }
     }
 
     /// Becomes true when the rules have been in place once.
@@ -44,13 +56,31 @@ impl Proxy {
             let mut changes = self.services.changes();
             let mut host_ports = self.host_ports.changes();
             let mut wait = Duration::from_millis(100);
+            let mut health = health::Ports::default();
+            let mut userspace = None;
             loop {
                 changes.mark_unchanged();
                 host_ports.mark_unchanged();
-                match self.sync().await {
+                health.sync(&self.services, &self.config.node_name).await;
+                match self.sync(&mut userspace).await {
                     Ok(()) => {
                         wait = Duration::from_millis(100);
                         self.synced.send_replace(true);
+                    }
+                    Err(error) if userspace.is_none() && !*self.synced.borrow() && !self.nft_works().await => {
+                        tracing::warn!(
+                            %error,
+                            "no nf_tables on this node: services go through this process, callers' addresses are lost, and \
+                             pods reach only the cluster"
+                        );
+                        match Userspace::new(&self.config) {
+                            Ok(fallback) => userspace = Some(fallback),
+                            Err(error) => {
+                                tracing::error!(%error, "services are off");
+                                return;
+                            }
+                        }
+                        continue;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "service rules could not be applied; the table is made anew");
@@ -74,8 +104,16 @@ impl Proxy {
         stop.run_until_cancelled(follow).await;
     }
 
+    /// Whether the kernel takes our kind of table at all.
+    async fn nft_works(&self) -> bool {
+        let probe = Config { table: format!("{}_probe", self.config.table), ..self.config.clone() };
+        let v6 = self.config.cluster_cidr(false).is_none();
+        let end = format!("delete table {} {}\n", if v6 { "ip6" } else { "ip" }, probe.table);
+        !self.userspace && nft::apply(&(ruleset::base(v6, &probe) + &end)).await.is_ok()
+    }
+
     /// One transaction per family from what is applied to what is wanted.
-    async fn sync(&self) -> Result<(), Error> {
+    async fn sync(&self, userspace: &mut Option<Userspace>) -> Result<(), Error> {
         let mut ports = Vec::new();
         for service in self.services.all() {
             let slices = self.services.slices(service.namespace(), service.name());
@@ -84,6 +122,12 @@ impl Proxy {
         // DNS is answered by the agent itself on that address
         ports.retain(|p| Some(p.cluster_ip) != self.config.cluster_dns);
         let host_ports = self.host_ports.all();
+        if let Some(userspace) = userspace {
+            return userspace.sync(&ports, &host_ports).await;
+        }
+        if self.userspace {
+            return Err(Error::Nft("not wanted".into()));
+        }
         for (i, v6) in [false, true].into_iter().enumerate() {
             let Some(cluster) = self.config.cluster_cidr(v6) else { continue };
             let want = Ruleset::build(v6, cluster, &ports, &host_ports);
