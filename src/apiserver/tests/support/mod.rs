@@ -39,6 +39,8 @@ pub struct Cluster {
     pub address: SocketAddr,
     pub stop: CancellationToken,
     pub serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    /// As the admin.
+    pub tls: Arc<rustls::ClientConfig>,
     connector: TlsConnector,
     _dir: tempfile::TempDir,
 }
@@ -101,11 +103,12 @@ impl Cluster {
         let server = Server::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (serve, tls) = (server.clone(), pki.server_config().unwrap());
-        let serving = tokio::spawn(async move { serve.serve(listener, tls).await });
-        let mut client = pki::client_config(&pki.server_ca, Some(&pki.admin)).unwrap();
+        let (serve, config) = (server.clone(), pki.server_config().unwrap());
+        let serving = tokio::spawn(async move { serve.serve(listener, config).await });
+        let tls = pki::client_config(&pki.server_ca, Some(&pki.admin)).unwrap();
+        let mut client = tls.clone();
         Arc::make_mut(&mut client).alpn_protocols = vec![b"http/1.1".to_vec()];
-        Cluster { server, address, stop, serving, connector: TlsConnector::from(client), _dir: dir }
+        Cluster { server, address, stop, serving, tls, connector: TlsConnector::from(client), _dir: dir }
     }
 
     pub async fn connect(&self) -> SendRequest<Full<Bytes>> {
