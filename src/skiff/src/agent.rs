@@ -20,6 +20,9 @@ use crate::paths::Paths;
 pub struct Options {
     pub paths: Paths,
     pub node: kubelet::Config,
+    pub backend: network::Backend,
+    /// To the other nodes.
+    pub interface: Option<String>,
     pub cluster_cidrs: Vec<IpNet>,
     pub service_cidrs: Vec<IpNet>,
     pub cluster_dns: IpAddr,
@@ -64,6 +67,12 @@ impl Agent {
         Arc::new(Local { name: self.options.node.node_name.clone(), kubelet: self.kubelet.clone() })
     }
 
+    /// What a server elsewhere may reach on this node.
+    pub fn tunnel_end(&self) -> Arc<dyn tunnel::Node> {
+        let ips = self.options.node.node_ips.clone();
+        Arc::new(TunnelEnd { kubelet: self.kubelet.clone(), network: self.network.0.clone(), ips })
+    }
+
     /// Runs until `stop`; containers, rules and interfaces stay.
     pub async fn run(self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
@@ -85,6 +94,8 @@ fn network_config(o: &Options) -> network::Config {
         cluster_dns: Some(o.cluster_dns),
         cluster_domain: o.cluster_domain.clone(),
         node_ips: o.node.node_ips.clone(),
+        backend: o.backend,
+        interface: o.interface.clone(),
         ..network::Config::default()
     }
 }
@@ -162,6 +173,23 @@ impl NodeDialer for Local {
         let kubelet = self.kubelet.clone();
         tokio::spawn(async move { kubelet.serve(theirs).await });
         Ok(Box::new(ours))
+    }
+}
+
+/// The node as its tunnels see it.
+struct TunnelEnd {
+    kubelet: Arc<Kubelet>,
+    network: network::PodNetwork,
+    ips: Vec<IpAddr>,
+}
+
+#[async_trait]
+impl tunnel::Node for TunnelEnd {
+    async fn kubelet(&self, io: BoxIo) {
+        self.kubelet.serve(io).await;
+    }
+    fn owns(&self, ip: IpAddr) -> bool {
+        self.ips.contains(&ip) || self.network.has(ip)
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::flags::{DataDir, ImageCommand, ServerFlags};
+use crate::flags::{AgentFlags, DataDir, ImageCommand, ServerFlags};
 use crate::paths::Paths;
 
-/// One line on stderr, with the causes.
+/// One line on stderr, with the causes. Why a machine could not join is told by the exit code, too.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("skiff: {error:#}");
-    ExitCode::FAILURE
+    error.downcast_ref::<tunnel::Error>().map_or(ExitCode::FAILURE, |e| ExitCode::from(e.exit_code()))
 }
 
 fn need_root(what: &str) -> Result<()> {
@@ -26,6 +26,15 @@ pub fn server(flags: ServerFlags) -> Result<()> {
     if !flags.disable_agent {
         need_root("a node (without --disable-agent)")?;
     }
+    long_running(crate::server::run(flags))
+}
+
+pub fn agent(flags: AgentFlags) -> Result<()> {
+    need_root("a node")?;
+    long_running(crate::remote::run(flags))
+}
+
+fn long_running(work: impl Future<Output = Result<()>>) -> Result<()> {
     crate::logging::start();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get()).min(8))
@@ -34,15 +43,18 @@ pub fn server(flags: ServerFlags) -> Result<()> {
         .enable_all()
         .build()
         .context("runtime")?;
-    let result = runtime.block_on(crate::server::run(flags));
+    let result = runtime.block_on(work);
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     result
 }
 
 pub fn token(flags: &DataDir) -> Result<()> {
-    let path = Paths::of(&flags.data_dir).server().join("token");
-    let token =
-        std::fs::read_to_string(&path).with_context(|| format!("{}: no server has run here", path.display()))?;
+    let dir = Paths::of(&flags.data_dir).server();
+    let token = match pki::files::read(&dir.join(pki::AGENT_TOKEN))? {
+        Some(token) => token,
+        None => pki::files::read(&dir.join(pki::TOKEN))?
+            .with_context(|| format!("{}: no server has run here", dir.display()))?,
+    };
     println!("{}", token.trim());
     Ok(())
 }

@@ -9,9 +9,9 @@ use serde_yaml::Value;
 
 const DEFAULT: &str = "/etc/skiff/config.yaml";
 
-/// The arguments with those of the config file put in, for `skiff server`.
+/// The arguments with those of the config file put in, for `skiff server` and `skiff agent`.
 pub fn with_file(args: Vec<OsString>) -> Result<Vec<OsString>> {
-    if args.get(1).is_none_or(|a| a != "server") {
+    if args.get(1).is_none_or(|a| a != "server" && a != "agent") {
         return Ok(args);
     }
     let (path, named) = match named_file(&args) {
@@ -28,7 +28,7 @@ pub fn with_file(args: Vec<OsString>) -> Result<Vec<OsString>> {
     let wanted = in_file.into_iter().filter(|(key, _)| {
         let flag = format!("--{key}");
         let on_line = given.iter().any(|a| *a == flag || a.starts_with(&format!("{flag}=")));
-        !on_line && std::env::var_os(format!("SKIFF_{}", key.replace('-', "_").to_uppercase())).is_none()
+        !on_line && std::env::var_os(variable(key)).is_none()
     });
     let mut out = args[..2].to_vec();
     out.extend(wanted.map(|(key, value)| match value {
@@ -37,6 +37,14 @@ pub fn with_file(args: Vec<OsString>) -> Result<Vec<OsString>> {
     }));
     out.extend_from_slice(&args[2..]);
     Ok(out)
+}
+
+/// The environment variable of a flag.
+fn variable(key: &str) -> String {
+    match key {
+        "server" | "join" => "SKIFF_URL".into(),
+        _ => format!("SKIFF_{}", key.replace('-', "_").to_uppercase()),
+    }
 }
 
 fn named_file(args: &[OsString]) -> Option<PathBuf> {

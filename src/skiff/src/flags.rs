@@ -17,6 +17,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a whole cluster on this machine: control plane and node
     Server(Box<ServerFlags>),
+    /// Run a node on this machine that belongs to a cluster elsewhere
+    Agent(Box<AgentFlags>),
     /// Images on this node
     #[command(subcommand)]
     Image(ImageCommand),
@@ -65,21 +67,23 @@ pub struct ServerFlags {
     /// The port that the API listens on; 0 takes a free one
     #[arg(long, env = "SKIFF_HTTPS_LISTEN_PORT", default_value_t = 6443)]
     pub https_listen_port: u16,
-    /// The name of this node [default: the host name]
-    #[arg(long, env = "SKIFF_NODE_NAME")]
-    pub node_name: Option<String>,
-    /// The address of this node [default: that of the default route]
-    #[arg(short = 'i', long, env = "SKIFF_NODE_IP", value_delimiter = ',')]
-    pub node_ip: Vec<IpAddr>,
-    /// Labels of this node: key=value
-    #[arg(long, env = "SKIFF_NODE_LABEL", value_delimiter = ',')]
-    pub node_label: Vec<String>,
-    /// Taints of this node: key=value:Effect
-    #[arg(long, env = "SKIFF_NODE_TAINT", value_delimiter = ',')]
-    pub node_taint: Vec<String>,
-    /// The secret with which agents join [default: made at the first start]
+    /// The address that the server tells others [default: its external address, or the node's]
+    #[arg(long, env = "SKIFF_ADVERTISE_ADDRESS")]
+    pub advertise_address: Option<IpAddr>,
+    #[command(flatten)]
+    pub node: NodeFlags,
+    /// The secret with which machines join [default: made at the first start]
     #[arg(short, long, env = "SKIFF_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// A file that holds it
+    #[arg(long, env = "SKIFF_TOKEN_FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// The secret with which agents join, and nothing else does [default: that of --token]
+    #[arg(long, env = "SKIFF_AGENT_TOKEN", hide_env_values = true)]
+    pub agent_token: Option<String>,
+    /// A file that holds it
+    #[arg(long, env = "SKIFF_AGENT_TOKEN_FILE", conflicts_with = "agent_token")]
+    pub agent_token_file: Option<PathBuf>,
     /// More names and addresses for the server's certificate
     #[arg(long, env = "SKIFF_TLS_SAN", value_delimiter = ',')]
     pub tls_san: Vec<String>,
@@ -107,9 +111,70 @@ pub struct ServerFlags {
     /// The ports of NodePort services: from-to
     #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range)]
     pub service_node_port_range: (u16, u16),
+    /// How pods of different nodes reach each other: vxlan[=VNI=1,Port=8472], host-gw, none
+    #[arg(long, visible_alias = "flannel-backend", env = "SKIFF_NETWORK_BACKEND", default_value = "vxlan")]
+    pub network_backend: network::Backend,
+    /// Leave the nodes' addresses to a cloud provider of the cluster's own
+    #[arg(long, visible_alias = "disable-cloud-provider", env = "SKIFF_DISABLE_CLOUD_CONTROLLER")]
+    pub disable_cloud_controller: bool,
     /// Only the control plane: no node on this machine
     #[arg(long, env = "SKIFF_DISABLE_AGENT")]
     pub disable_agent: bool,
+    /// Parts to leave out
+    #[arg(long, env = "SKIFF_DISABLE", value_delimiter = ',')]
+    pub disable: Vec<Component>,
+}
+
+/// What servers and agents say of their machine.
+#[derive(Args, Clone)]
+pub struct NodeFlags {
+    /// The name of this node [default: the host name]
+    #[arg(long, env = "SKIFF_NODE_NAME")]
+    pub node_name: Option<String>,
+    /// Append an id of this machine to the name
+    #[arg(long, env = "SKIFF_WITH_NODE_ID")]
+    pub with_node_id: bool,
+    /// The address of this node, one of each family [default: that of the default route]
+    #[arg(short = 'i', long, env = "SKIFF_NODE_IP", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
+    /// The address by which this node is reached from outside its network
+    #[arg(long, env = "SKIFF_NODE_EXTERNAL_IP", value_delimiter = ',')]
+    pub node_external_ip: Vec<IpAddr>,
+    /// Labels of this node: key=value
+    #[arg(long, env = "SKIFF_NODE_LABEL", value_delimiter = ',')]
+    pub node_label: Vec<String>,
+    /// Taints of this node, when it is new: key=value:Effect
+    #[arg(long, env = "SKIFF_NODE_TAINT", value_delimiter = ',')]
+    pub node_taint: Vec<String>,
+    /// The interface to the other nodes [default: that of the node's address]
+    #[arg(long, visible_alias = "flannel-iface", env = "SKIFF_NETWORK_INTERFACE")]
+    pub network_interface: Option<String>,
+    /// spec.providerID of this node
+    #[arg(long, env = "SKIFF_PROVIDER_ID")]
+    pub provider_id: Option<String>,
+}
+
+#[derive(Args, Clone)]
+pub struct AgentFlags {
+    /// A YAML file with flags as keys
+    #[arg(short, long, env = "SKIFF_CONFIG", default_value = "/etc/skiff/config.yaml")]
+    pub config: PathBuf,
+    #[command(flatten)]
+    pub data: DataDir,
+    /// A server of the cluster: https://HOST:6443
+    #[arg(short, long, visible_alias = "join", env = "SKIFF_URL")]
+    pub server: Option<String>,
+    /// The token with which to join, as `skiff token` prints it; needed once
+    #[arg(short, long, env = "SKIFF_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// A file that holds it
+    #[arg(long, env = "SKIFF_TOKEN_FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeFlags,
+    /// The local port behind which this agent finds its servers; 0 takes a free one
+    #[arg(long, env = "SKIFF_LB_SERVER_PORT", default_value_t = 6444)]
+    pub lb_server_port: u16,
     /// Parts to leave out
     #[arg(long, env = "SKIFF_DISABLE", value_delimiter = ',')]
     pub disable: Vec<Component>,

@@ -3,10 +3,17 @@
 mod agent;
 mod commands;
 mod config;
+mod dialer;
 mod flags;
 mod logging;
+mod member;
+mod node;
 mod node_ip;
 mod paths;
+mod process;
+mod remote;
+mod renew;
+mod secret;
 mod server;
 
 use std::process::ExitCode;
@@ -29,6 +36,9 @@ fn main() -> ExitCode {
         args[0] = "skiff ctl".into();
         return ctl::main(args);
     }
+    if let Err(error) = secret::hide(&args) {
+        return commands::fail(&error);
+    }
     let args = match config::with_file(args) {
         Ok(args) => args,
         Err(error) => return commands::fail(&error),
@@ -40,6 +50,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Server(flags) => commands::server(*flags),
+        Command::Agent(flags) => commands::agent(*flags),
         Command::Image(command) => commands::image(command),
         Command::Token(flags) => commands::token(&flags),
         Command::Killall(flags) => commands::killall(&flags),

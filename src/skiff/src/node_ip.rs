@@ -26,3 +26,25 @@ fn first() -> Option<IpAddr> {
         .filter(|i| !i.interface_name.starts_with("skiff"))
         .find_map(|i| Some(IpAddr::V4(i.address?.as_sockaddr_in()?.ip())))
 }
+
+/// The addresses of an interface, or the one that is given instead of its name: the first of each family that is not only
+/// for the link.
+pub fn of(interface: &str) -> Option<Vec<IpAddr>> {
+    if let Ok(ip) = interface.parse() {
+        return Some(vec![ip]);
+    }
+    let all: Vec<IpAddr> = getifaddrs()
+        .ok()?
+        .filter(|i| i.interface_name == interface)
+        .filter_map(|i| {
+            let address = i.address?;
+            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+            v4.or_else(|| {
+                address.as_sockaddr_in6().map(|a| a.ip()).filter(|a| !a.is_unicast_link_local()).map(IpAddr::V6)
+            })
+        })
+        .collect();
+    let first = |v6: bool| all.iter().find(|ip| ip.is_ipv6() == v6).copied();
+    let found: Vec<IpAddr> = first(false).into_iter().chain(first(true)).collect();
+    (!found.is_empty()).then_some(found)
+}

@@ -6,28 +6,31 @@
 //!                              └─ in process: controllers, scheduler, this machine's node
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use apiserver::User;
+use apiserver::agents::{self, Agents};
 use apiserver::manifests::MANIFESTS;
 use apiserver::security::{self, Security};
-use async_trait::async_trait;
-use client::{BoxIo, Clock, NodeDialer, SystemClock};
+use client::{Clock, SystemClock};
 use store::Store;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tunnel::{Hub, Settings};
 
 use crate::agent::{self, Agent};
+use crate::dialer::Dialer;
 use crate::flags::{Component, ServerFlags};
+use crate::node::Node;
 use crate::paths::Paths;
+use crate::process::{private_dir, signals};
+use crate::secret;
 
 /// What a stop may take before the process goes anyway: containers do not depend on it.
 const STOP: Duration = Duration::from_millis(1500);
@@ -38,7 +41,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     let stop = CancellationToken::new();
     let mut ended = signals(stop.clone())?;
     let paths = Paths::of(&flags.data.data_dir);
-    let node = Node::from(&flags)?;
+    let node = Node::from(&flags.node, &paths)?.with_role("control-plane");
     private_dir(&paths.data)?;
     private_dir(&paths.server())?;
 
@@ -52,19 +55,20 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         &paths.server(),
         &pki::Options {
             node_name: node.name.clone(),
-            node_ips: node.ips.clone(),
+            node_ips: node.ips.iter().chain(&node.external_ips).chain(&flags.advertise_address).copied().collect(),
             service_ips: vec![service_ip],
             cluster_domain: flags.cluster_domain.clone(),
             extra_hosts: flags.tls_san.clone(),
-            token: flags.token.clone(),
-            agent_token: None,
+            token: secret::read(flags.token.as_deref(), flags.token_file.as_deref())?,
+            agent_token: secret::read(flags.agent_token.as_deref(), flags.agent_token_file.as_deref())?,
         },
     )?);
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let dialer = Arc::new(LateDialer::default());
+    let hub = Arc::new(Hub::new(stop.clone()));
+    let dialer = Arc::new(Dialer::new(hub.clone(), store.clone()));
     let (first_port, last_port) = flags.service_node_port_range;
-    let security = Security::new(&security::Options {
+    let mut security = Security::new(&security::Options {
         store: &store,
         pki: &pki,
         cluster_domain: &flags.cluster_domain,
@@ -73,6 +77,29 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         dialer: dialer.clone(),
         stop: &stop,
     });
+    let advertised = flags.advertise_address.or(node.external_ips.first().copied()).unwrap_or(node.ips[0]);
+    let settings = Settings {
+        cluster_cidrs: flags.cluster_cidr.clone(),
+        service_cidrs: flags.service_cidr.clone(),
+        cluster_dns: cluster_dns(&flags),
+        cluster_domain: flags.cluster_domain.clone(),
+        version: apiserver::GIT_VERSION.to_owned(),
+        external_cloud_provider: true,
+        network_backend: flags.network_backend.to_string(),
+    };
+    let bootstrap = security.authentication.bootstrap.clone();
+    let agents = Agents {
+        hub: hub.clone(),
+        bootstrap: bootstrap.clone(),
+        lookup: store.clone(),
+        clock: clock.clone(),
+        pki: pki.clone(),
+        settings: settings.clone(),
+        servers: vec![std::net::SocketAddr::new(advertised, port).to_string()],
+        own_node: (!flags.disable_agent).then(|| node.name.clone()),
+        server_dir: paths.server(),
+    };
+    Arc::new(agents).register(&mut security.specials);
     let server = apiserver::Server::new(apiserver::Config {
         store: store.clone(),
         registry: api::kinds::registry(),
@@ -99,12 +126,13 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     server.apply_manifests(&MANIFESTS).await.context("bootstrap manifests")?;
     let address = apiserver::Address {
         service_ip,
-        server_ip: node.ips[0],
+        server_ip: advertised,
         server_port: port,
         cluster_dns: (!flags.disable.contains(&Component::Dns)).then_some(cluster_dns(&flags)),
     };
     server.publish(&address).await.context("the kubernetes service")?;
     let manager = server.client(User::system("system:kube-controller-manager"));
+    tasks.spawn(agents::follow(manager.clone(), clock.clone(), bootstrap, hub, stop.clone()));
     if !flags.disable.contains(&Component::Controllers) {
         let mut config = controllers::Config::new(
             pki.server_ca.pem().to_owned(),
@@ -128,8 +156,19 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
             groups: vec!["system:nodes".into(), "system:authenticated".into()],
             ..User::default()
         });
-        let agent = Agent::new(agent_options(&flags, &node, paths.clone())?, server.client(identity)).await?;
-        dialer.set(agent.dialer());
+        let options = agent::Options {
+            node: node.kubelet(&paths, &settings),
+            backend: flags.network_backend,
+            interface: node.interface.clone(),
+            cluster_cidrs: settings.cluster_cidrs,
+            service_cidrs: settings.service_cidrs,
+            cluster_dns: settings.cluster_dns,
+            cluster_domain: settings.cluster_domain,
+            disable: flags.disable.clone(),
+            paths,
+        };
+        let agent = Agent::new(options, server.client(identity)).await?;
+        dialer.set_local(&node.name, agent.dialer());
         tasks.spawn(agent.run(stop.clone()));
     }
 
@@ -160,27 +199,6 @@ fn signing(pki: Arc<pki::Pki>, lifetime: jiff::SignedDuration) -> controllers::c
     controllers::csr::Signing { sign: Arc::new(sign), lifetime }
 }
 
-/// This machine as a node.
-struct Node {
-    name: String,
-    ips: Vec<IpAddr>,
-}
-
-impl Node {
-    fn from(flags: &ServerFlags) -> Result<Node> {
-        let name = match &flags.node_name {
-            Some(name) => name.clone(),
-            None => nix::unistd::gethostname().context("host name")?.to_string_lossy().to_lowercase(),
-        };
-        let wrong = api::names::dns_subdomain(&name, false);
-        if let [first, ..] = wrong.as_slice() {
-            bail!("--node-name: {name:?} cannot name a node: {first}");
-        }
-        let ips = if flags.node_ip.is_empty() { vec![crate::node_ip::detect()] } else { flags.node_ip.clone() };
-        Ok(Node { name, ips })
-    }
-}
-
 /// The `n`th address of the service network, counted from 1, which is the `kubernetes` Service's.
 fn service_ip(flags: &ServerFlags, n: u8) -> IpAddr {
     let nth = flags.service_cidr.first().and_then(|c| c.hosts().nth(usize::from(n) - 1));
@@ -191,79 +209,10 @@ fn cluster_dns(flags: &ServerFlags) -> IpAddr {
     flags.cluster_dns.unwrap_or_else(|| service_ip(flags, 10))
 }
 
-fn agent_options(flags: &ServerFlags, node: &Node, paths: Paths) -> Result<agent::Options> {
-    let mut labels = std::collections::BTreeMap::from([
-        ("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned()),
-        ("node.kubernetes.io/instance-type".to_owned(), "skiff".to_owned()),
-    ]);
-    for label in &flags.node_label {
-        let (key, value) =
-            label.split_once('=').with_context(|| format!("--node-label: {label:?} is not key=value"))?;
-        labels.insert(key.into(), value.into());
-    }
-    let taints = flags.node_taint.iter().map(|t| taint(t)).collect::<Result<Vec<_>>>()?;
-    let node = kubelet::Config {
-        node_name: node.name.clone(),
-        node_ips: node.ips.clone(),
-        labels,
-        taints,
-        root_dir: paths.agent(),
-        log_dir: paths.agent().join("logs"),
-        cluster_dns: vec![cluster_dns(flags)],
-        cluster_domain: flags.cluster_domain.clone(),
-        kubelet_version: apiserver::GIT_VERSION.to_owned(),
-        ..kubelet::Config::default()
-    };
-    Ok(agent::Options {
-        paths,
-        node,
-        cluster_cidrs: flags.cluster_cidr.clone(),
-        service_cidrs: flags.service_cidr.clone(),
-        cluster_dns: cluster_dns(flags),
-        cluster_domain: flags.cluster_domain.clone(),
-        disable: flags.disable.clone(),
-    })
-}
-
-/// `key=value:Effect` or `key:Effect`
-fn taint(text: &str) -> Result<api::k8s_openapi::api::core::v1::Taint> {
-    let wrong = || format!("--node-taint: {text:?} is not key=value:Effect");
-    let (key, effect) = text.rsplit_once(':').with_context(wrong)?;
-    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-        bail!("{}", wrong());
-    }
-    let (key, value) = match key.split_once('=') {
-        Some((key, value)) => (key, Some(value.to_owned())),
-        None => (key, None),
-    };
-    Ok(api::k8s_openapi::api::core::v1::Taint { key: key.into(), value, effect: effect.into(), time_added: None })
-}
-
-/// SIGTERM and SIGINT end the server; the channel is for whoever else wants it to.
-fn signals(stop: CancellationToken) -> Result<tokio::sync::mpsc::Receiver<()>> {
-    let (send, receive) = tokio::sync::mpsc::channel(1);
-    let mut term = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            () = stop.cancelled() => {}
-        }
-        let _ = send.send(()).await;
-    });
-    Ok(receive)
-}
-
-fn private_dir(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).with_context(|| path.display().to_string())?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).with_context(|| path.display().to_string())
-}
-
 /// Whole or not at all, and never readable for others on the way.
 fn write_kubeconfig(path: &Path, text: &str, mode: u32) -> Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let write = || -> std::io::Result<()> {
         if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir)?;
@@ -277,30 +226,4 @@ fn write_kubeconfig(path: &Path, text: &str, mode: u32) -> Result<()> {
         std::fs::rename(&fresh, path)
     };
     write().with_context(|| format!("kubeconfig {}", path.display()))
-}
-
-/// The dialer that is there before the node is.
-#[derive(Default)]
-struct LateDialer(OnceLock<Arc<dyn NodeDialer>>);
-
-impl LateDialer {
-    fn set(&self, dialer: Arc<dyn NodeDialer>) {
-        let _ = self.0.set(dialer);
-    }
-}
-
-#[async_trait]
-impl NodeDialer for LateDialer {
-    async fn dial(&self, node: &str) -> std::io::Result<BoxIo> {
-        match self.0.get() {
-            Some(dialer) => dialer.dial(node).await,
-            None => Err(std::io::Error::new(std::io::ErrorKind::NotFound, format!("no connection to node {node}"))),
-        }
-    }
-    async fn connect(&self, address: SocketAddr) -> std::io::Result<BoxIo> {
-        match self.0.get() {
-            Some(dialer) => dialer.connect(address).await,
-            None => Ok(Box::new(tokio::net::TcpStream::connect(address).await?)),
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Gvr, Object, Reason, Status, Value};
+use api::{Gvr, Object, Reason, Status};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use client::{Client, ListOptions, Target, WatchEvent, WriteOptions};
 use futures::StreamExt;

@@ -1,0 +1,112 @@
+//! The node's certificate is renewed long before it ends, by the node's own word. Upstream's `kubelet/certificate`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::Gvr;
+use client::{Client, ListOptions, Target, WatchEvent, WriteOptions};
+use jiff::{SignedDuration, Timestamp};
+use pki::{Identity, JoinToken, Profile, SigningRequest};
+use rustls::ClientConfig;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tunnel::Servers;
+
+use crate::member::{Member, jittered};
+
+const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+const SIGNED: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// The clock of a machine that slept has gone on, its timers have not.
+const LOOK: Duration = Duration::from_secs(6 * 3600);
+
+pub struct Renewal {
+    pub member: Member,
+    pub client: Arc<dyn Client>,
+    pub tls: watch::Sender<Arc<ClientConfig>>,
+    pub node: String,
+    pub password: String,
+    /// With it, an agent that was away for too long joins anew.
+    pub token: Option<JoinToken>,
+    pub servers: Arc<Servers>,
+}
+
+impl Renewal {
+    pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(async {
+            loop {
+                self.until_due().await;
+                let mut wait = Duration::from_secs(1);
+                while let Err(error) = self.renew().await {
+                    tracing::warn!(error = format!("{error:#}"), "the node's certificate was not renewed; trying on");
+                    tokio::time::sleep(jittered(wait)).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                tracing::info!("the node's certificate was renewed");
+            }
+        })
+        .await;
+    }
+
+    /// Sleeps for two thirds of the certificate's life, less up to a tenth of it.
+    async fn until_due(&self) {
+        let Ok((from, to)) = self.member.identity.validity() else { return };
+        let life = to.duration_since(from + pki::BACKDATE).unsigned_abs();
+        let due =
+            from + pki::BACKDATE + SignedDuration::try_from(life * 2 / 3 - jittered(life / 10)).unwrap_or_default();
+        loop {
+            let left = due.duration_since(Timestamp::now());
+            match Duration::try_from(left) {
+                Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
+                _ => return,
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<()> {
+        let expired = self.member.identity.validity()?.1 < Timestamp::now();
+        match &self.token {
+            Some(token) if expired => {
+                let dir = self.member.dir().to_owned();
+                self.member = Member::join(&dir, &self.node, &self.password, token, &self.servers).await?;
+            }
+            _ => {
+                let identity = request(&*self.client, &self.node).await?;
+                self.member.renewed(identity)?;
+            }
+        }
+        self.tls.send_replace(self.member.tls()?);
+        Ok(())
+    }
+}
+
+/// A new key and certificate, asked for as the node that this is.
+async fn request(client: &dyn Client, node: &str) -> Result<Identity> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let target = Target::all(Gvr::new("certificates.k8s.io", "v1", "certificatesigningrequests"));
+    let asked = SigningRequest::new(&Profile::node(node))?;
+    let tree = json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"generateName": "node-csr-"},
+        "spec": {"request": STANDARD.encode(&asked.pem), "signerName": SIGNER,
+            "usages": ["digital signature", "client auth"]},
+    });
+    let made = client.create(&target, tree, &WriteOptions::default()).await?;
+    let signed = async {
+        let select = ListOptions { fields: format!("metadata.name={}", made.name()), ..ListOptions::default() };
+        let mut changes = client.watch(&target, &select, made.revision()).await?;
+        while let Some(change) = std::future::poll_fn(|cx| changes.as_mut().poll_next(cx)).await {
+            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = change? else { continue };
+            let tree = object.tree();
+            if let Some(certificate) = tree["status"]["certificate"].as_str() {
+                let pem = STANDARD.decode(certificate).context("status.certificate")?;
+                return String::from_utf8(pem).context("status.certificate");
+            }
+        }
+        bail!("the watch ended early")
+    };
+    let certificate = tokio::time::timeout(SIGNED, signed).await.context("nobody has signed it")??;
+    Ok(asked.identity(certificate))
+}
