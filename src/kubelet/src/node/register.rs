@@ -8,6 +8,7 @@ use api::k8s_openapi::api::core::v1::{Node, NodeSpec};
 use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use api::{Object, Resource, Status};
 use client::{Api, Target, WriteOptions};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{architecture, file_system};
@@ -39,11 +40,15 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         };
         tracing::info!(node = ctx.config.node_name, "node registered");
         let (mut pressure, mut going) = (ctx.pressure.subscribe(), ctx.shutting_down.subscribe());
-        let deleted = Arc::new(tokio::sync::Notify::new());
-        let (tell_deleted, name) = (deleted.clone(), ctx.config.node_name.clone());
-        ctx.nodes.on_change(move |c| {
-            if c.new.is_none() && c.object().name() == name {
-                tell_deleted.notify_one();
+        let (deleted, equipped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell_deleted, tell_equipped, name) = (deleted.clone(), equipped.clone(), ctx.config.node_name.clone());
+        ctx.nodes.on_change(move |c| match &c.new {
+            _ if c.object().name() != name => {}
+            None => tell_deleted.notify_one(),
+            Some(o) => {
+                if o.view::<Node>().ok().and_then(|n| n.status.as_ref()).is_some_and(status::has_unoffered) {
+                    tell_equipped.notify_one();
+                }
             }
         });
         loop {
@@ -56,9 +61,14 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                 _ = going.changed() => {}
                 // the status write finds it gone, and registers it anew
                 () = deleted.notified() => heartbeat = true,
+                // somebody gave the node a resource: pods may have it
+                () = equipped.notified() => {}
                 () = tokio::time::sleep(HEARTBEAT) => heartbeat = true,
             }
             ready = ctx.network.ready();
+            if let Some(newer) = ctx.nodes.get("", &ctx.config.node_name).filter(|n| n.revision() > object.revision()) {
+                object = newer;
+            }
             match tell(&ctx, object.clone(), heartbeat).await {
                 Ok(o) => object = o,
                 Err(error) if client::is_unreachable(&error) => {

@@ -94,6 +94,12 @@ fn resources(i: &Inputs<'_>, reserved: i64) -> BTreeMap<String, Quantity> {
     old.into_iter().filter(|(name, _)| is_extended(name)).chain(own).collect()
 }
 
+/// Whether the node has an extended resource that it does not offer to pods.
+pub(crate) fn has_unoffered(s: &NodeStatus) -> bool {
+    let offered = |name: &str| s.allocatable.as_ref().and_then(|a| a.get(name));
+    s.capacity.iter().flatten().any(|(name, n)| is_extended(name) && offered(name) != Some(n))
+}
+
 /// `IsExtendedResourceName`: of a domain that is not Kubernetes' own.
 fn is_extended(name: &str) -> bool {
     name.split_once('/').is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
