@@ -1,7 +1,7 @@
 //! `skiff agent`: a node whose server is elsewhere.
 //!
 //! ```text
-//!   Member (disk, or join) ─► TLS identity ─┬─► HttpClient ─► Balancer ─► servers       kubelet, network, DNS
+//!   Member (disk, or join) ─► TLS identity ─┬─► Balancer ◄─ HttpClient ◄─ Offline (disk) ◄─ kubelet, network, DNS
 //!                                           └─► Link ─► a tunnel to each server         logs, exec, …
 //! ```
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::Resource as _;
 use api::k8s_openapi::api::discovery::v1::EndpointSlice;
-use client::{Client, HttpClient, HttpConfig, Informer, Selector};
+use client::{Client, HttpClient, HttpConfig, Informer, Offline, Selector};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,8 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(balancer.run(stop.clone()));
-    let agent = Agent::new(options, client.clone()).await?;
+    let known = Offline::open(client.clone(), &options.paths.agent().join("known"), stop.clone())?;
+    let agent = Agent::new(options, Arc::new(known.clone())).await?;
     let link = Link { node: agent.tunnel_end(), servers: servers.clone(), tls };
     tasks.spawn(link.run(stop.clone()));
     tasks.spawn(agent.run(stop.clone()));
@@ -91,6 +92,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     if tokio::time::timeout(STOP, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         tasks.abort_all();
     }
+    known.flush().await;
     Ok(())
 }
 
