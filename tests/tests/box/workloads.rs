@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tests::pods::{condition, container};
+use tests::pods::{condition, container, pod};
 use tests::{Cx, SOON};
 
 use super::crud::names;
 
 pub fn trials() -> Vec<Trial> {
-    crate::trials!(Node: rolling_update_and_undo, a_bad_update_stops, recreated, jobs, failing_jobs, stateful_sets, daemon_sets)
+    crate::trials!(Node: rolling_update_and_undo, a_bad_update_stops, recreated, jobs, failing_jobs, stateful_sets, daemon_sets, extended_resources)
 }
 
 fn set(name: &str, script: &str, spec: Value) -> Value {
@@ -174,4 +174,29 @@ async fn daemon_sets(cx: Cx) {
     let one =
         cx.api.wait("runs on the node", &path, Duration::from_secs(30), |d| d["status"]["numberReady"] == 1).await;
     assert_eq!(one["status"]["desiredNumberScheduled"], 1);
+}
+
+/// A resource that somebody else gives the node: `example.com/…`.
+async fn extended_resources(cx: Cx) {
+    let node = "/api/v1/nodes/n1";
+    let given = json!({"status": {"capacity": {"example.com/boxes": "3"}}});
+    cx.api.try_patch(&format!("{node}/status"), tests::api::MERGE_PATCH, &given).await.ok();
+    let offered = |n: &Value| n["status"]["allocatable"]["example.com/boxes"] == "3";
+    cx.api.wait("is offered", node, SOON, offered).await;
+    let two = |name: &str| {
+        let mut p = pod(name, "sleep 1000", json!({}));
+        p["spec"]["containers"][0]["resources"] = json!({"limits": {"example.com/boxes": "2"}});
+        p
+    };
+    cx.ready_pod(two("fits")).await;
+    cx.create_pod(two("waits")).await;
+    let told = |p: &Value| {
+        p["status"]["conditions"][0]["message"].as_str().is_some_and(|m| m.contains("Insufficient example.com/boxes"))
+    };
+    cx.pod_when("is told why it waits", "waits", told).await;
+    cx.api.delete(&cx.core("pods/fits")).await;
+    cx.pod_when("gets its turn", "waits", tests::pods::is_ready).await;
+    let taken =
+        json!({"status": {"capacity": {"example.com/boxes": null}, "allocatable": {"example.com/boxes": null}}});
+    cx.api.try_patch(&format!("{node}/status"), tests::api::MERGE_PATCH, &taken).await.ok();
 }
