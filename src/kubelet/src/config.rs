@@ -47,6 +47,8 @@ pub struct Config {
     /// `evictionPressureTransitionPeriod`: for so long a pressure is told after it was last seen.
     pub pressure_transition: Duration,
     pub image_gc: ImagePolicy,
+    /// Nothing of a pod is real: no files, volumes, probes, hooks or events of its normal course. See [`crate::Hollow`].
+    pub hollow: bool,
 }
 
 impl Default for Config {
@@ -74,6 +76,7 @@ impl Default for Config {
             eviction_hard: Thresholds::default(),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImagePolicy::default(),
+            hollow: false,
         }
     }
 }

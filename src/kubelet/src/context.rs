@@ -49,6 +49,9 @@ pub(crate) struct Context {
 
 impl Context {
     pub fn normal(&self, pod: &Object, container: Option<&str>, reason: &str, message: impl Into<String>) {
+        if self.config.hollow {
+            return;
+        }
         self.recorder.event(reference(pod, container), EventType::Normal, reason, message);
     }
     pub fn warning(&self, pod: &Object, container: Option<&str>, reason: &str, message: impl Into<String>) {

@@ -1,6 +1,7 @@
 //! Wires the parts together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::{Client, Clock, Informer, Recorder, Selector, SystemClock};
 use runtime::Runtime;
@@ -106,6 +107,11 @@ impl Kubelet {
         });
         let pods = Informer::start(ctx.client.clone(), selector(&ctx.config.node_name), own.clone());
         Kubelet { ctx, pods, mailboxes, own }
+    }
+
+    /// The machine goes down: ends all pods, the critical ones last. See [`shutdown`](crate::shutdown).
+    pub async fn shut_down(&self, period: Duration, critical: Duration) {
+        crate::shutdown::run(&self.ctx, &self.mailboxes, period, critical).await;
     }
 
     /// Runs until `stop` is cancelled. The pods' containers go on, and the next kubelet adopts them.

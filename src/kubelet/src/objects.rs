@@ -11,8 +11,12 @@ use client::{Client, Informer, Selector};
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::reach::Reach;
+
 /// How long a first look at an object may take before the pod is asked to come again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And how long what was remembered of it.
+const MEMORY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum What {
@@ -55,8 +59,9 @@ impl Objects {
         Objects { client, entries: Mutex::default(), wake, stop }
     }
 
-    /// Follows what the pod uses; returns when each has been looked up once.
-    pub async fn follow(&self, uid: &str, namespace: &str, all: &BTreeSet<What>) {
+    /// Follows what the pod uses; returns when each has been looked up once, or when there is nobody to ask: then what the
+    /// client remembers has come already.
+    pub async fn follow(&self, uid: &str, namespace: &str, all: &BTreeSet<What>, reach: &Reach) {
         let mut fresh = Vec::new();
         {
             let mut entries = self.entries.lock();
@@ -64,7 +69,9 @@ impl Objects {
                 let entry =
                     entries.entry((namespace.to_owned(), what.clone())).or_insert_with(|| self.start(namespace, what));
                 entry.users.lock().insert(uid.to_owned());
-                fresh.push(entry.informer.clone());
+                if !entry.informer.has_synced() {
+                    fresh.push(entry.informer.clone());
+                }
             }
         }
         let all_synced = async {
@@ -72,7 +79,15 @@ impl Objects {
                 informer.synced().await;
             }
         };
-        let _ = tokio::time::timeout(PATIENCE, all_synced).await;
+        let nobody = async {
+            reach.gone().await;
+            tokio::time::sleep(MEMORY).await;
+        };
+        tokio::select! {
+            () = all_synced => {}
+            () = nobody => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
     }
 
     fn start(&self, namespace: &str, what: &What) -> Entry {

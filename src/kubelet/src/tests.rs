@@ -27,7 +27,7 @@ pub(crate) struct Node1 {
     clock: Arc<TokioClock>,
     signals: SignalSource,
     run: tokio::task::JoinHandle<()>,
-    kubelet: Arc<Kubelet>,
+    pub kubelet: Arc<Kubelet>,
 }
 
 fn start(

@@ -262,6 +262,10 @@ pub trait Runtime: Send + Sync + 'static {
     async fn stop_sandbox(&self, id: &str) -> Result<()>;
     async fn remove_sandbox(&self, id: &str) -> Result<()>;
     async fn sandboxes(&self) -> Result<Vec<SandboxStatus>>;
+    /// Those of one pod.
+    async fn sandboxes_of(&self, uid: &str) -> Result<Vec<SandboxStatus>> {
+        Ok(self.sandboxes().await?.into_iter().filter(|s| s.config.uid == uid).collect())
+    }
 
     async fn create_container(&self, sandbox: &str, config: ContainerConfig) -> Result<ContainerId>;
     async fn start_container(&self, id: &str) -> Result<()>;

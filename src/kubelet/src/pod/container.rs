@@ -33,6 +33,17 @@ pub(crate) struct Inputs<'a> {
 /// Errors are `CreateContainerConfigError`s.
 pub(crate) fn config(i: &Inputs<'_>) -> Result<ContainerConfig> {
     let c = i.container;
+    if i.ctx.config.hollow {
+        let annotations = [(label::IMAGE.into(), c.image.clone().unwrap_or_default())].into();
+        let image = i.image.id.clone();
+        return Ok(ContainerConfig {
+            name: c.name.clone(),
+            attempt: i.attempt,
+            image,
+            annotations,
+            ..ContainerConfig::default()
+        });
+    }
     let meta = &i.pod.metadata;
     let text = |s: &Option<String>| s.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
@@ -100,6 +111,9 @@ pub(crate) fn config(i: &Inputs<'_>) -> Result<ContainerConfig> {
 
 /// The files that all containers of the pod share: `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname`.
 pub(crate) fn shared_files(ctx: &Context, pod: &Pod, spec: &PodSpec, ips: &[String]) -> Result<()> {
+    if ctx.config.hollow {
+        return Ok(());
+    }
     let text = |s: &Option<String>| s.clone().unwrap_or_default();
     let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
     let dir = ctx.config.pod_dir(&text(&pod.metadata.uid));

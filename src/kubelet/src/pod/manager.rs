@@ -44,6 +44,11 @@ impl Mailboxes {
             m.update(|i| i.order = Some(order));
         }
     }
+    /// Whether it is there and its end is not told yet.
+    pub fn is_there(&self, uid: &str) -> bool {
+        let mailbox = self.by_uid.lock().get(uid).cloned();
+        mailbox.is_some_and(|m| m.with(|i| !i.gone && i.object.as_ref().is_some_and(|o| !is_over(o))))
+    }
     fn wake_all(&self) {
         self.by_uid.lock().values().for_each(|m| m.wake());
     }
@@ -51,8 +56,7 @@ impl Mailboxes {
 
 impl Counts for Mailboxes {
     fn counts(&self, uid: &str) -> bool {
-        let mailbox = self.by_uid.lock().get(uid).cloned();
-        mailbox.is_some_and(|m| m.with(|i| !i.gone && i.object.as_ref().is_some_and(|o| !is_over(o))))
+        self.is_there(uid)
     }
 }
 

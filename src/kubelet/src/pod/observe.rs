@@ -27,7 +27,7 @@ pub(crate) struct RuntimePod {
 
 impl RuntimePod {
     pub async fn read(runtime: &dyn Runtime, uid: &str) -> Result<RuntimePod> {
-        let mut sandboxes: Vec<_> = runtime.sandboxes().await?.into_iter().filter(|s| s.config.uid == uid).collect();
+        let mut sandboxes = runtime.sandboxes_of(uid).await?;
         sandboxes.sort_by_key(|s| std::cmp::Reverse((s.config.attempt, s.created_nanos)));
         let mut containers = Vec::new();
         for s in &sandboxes {

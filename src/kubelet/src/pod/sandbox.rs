@@ -35,7 +35,9 @@ pub(crate) fn key(object: &Object, spec: &PodSpec) -> PodKey {
 pub(crate) async fn run(ctx: &Context, object: &Object, pod: &Pod, spec: &PodSpec, attempt: u32) -> Result<()> {
     let (namespace, name, uid) = (object.namespace(), object.name(), object.uid());
     let log_directory = ctx.config.pod_log_dir(namespace, name, uid);
-    std::fs::create_dir_all(&log_directory).at(&log_directory)?;
+    if !ctx.config.hollow {
+        std::fs::create_dir_all(&log_directory).at(&log_directory)?;
+    }
     let sysctls = spec.security_context.iter().flat_map(|s| s.sysctls.iter().flatten());
     let mut labels: std::collections::BTreeMap<String, String> = pod.metadata.labels.clone().unwrap_or_default();
     for (k, v) in [(label::POD_NAME, name), (label::POD_NAMESPACE, namespace), (label::POD_UID, uid)] {
@@ -62,7 +64,7 @@ pub(crate) async fn run(ctx: &Context, object: &Object, pod: &Pod, spec: &PodSpe
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
     };
     let id = ctx.runtime.run_sandbox(config).await?;
-    let sandbox = ctx.runtime.sandboxes().await?.into_iter().find(|s| s.id == id);
+    let sandbox = ctx.runtime.sandboxes_of(uid).await?.into_iter().find(|s| s.id == id);
     let sandbox = sandbox.ok_or_else(|| Error::config(format!("the new sandbox {id} is not there")))?;
     if let Err(e) = connect(ctx, object, spec, &sandbox).await {
         let _ = ctx.runtime.stop_sandbox(&id).await;

@@ -63,7 +63,8 @@ impl Worker {
             self.wake(at);
             return false;
         }
-        let Some(image) = self.image(object, spec, c).await else { return false };
+        let ran = o.current().map(|s| s.image_id.as_str()).or(o.reported.map(|r| r.image_id.as_str()));
+        let Some(image) = self.image(object, spec, c, ran).await else { return false };
         let target = o
             .spec
             .target
@@ -140,10 +141,10 @@ impl Worker {
         false
     }
 
-    /// The image, if it is there; else a pull is started, or waited for.
-    async fn image(&mut self, object: &Arc<Object>, spec: &PodSpec, c: &Container) -> Option<Image> {
+    /// The image, if it is there; else a pull is started, or waited for. `ran`: the id of the one that it ran with before.
+    async fn image(&mut self, object: &Arc<Object>, spec: &PodSpec, c: &Container, ran: Option<&str>) -> Option<Image> {
         let name = c.image.clone().unwrap_or_default();
-        let policy = c.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        let mut policy = c.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
         let here = match self.ctx.runtime.image(&name).await {
             Ok(found) => found,
             Err(e) => {
@@ -151,6 +152,10 @@ impl Worker {
                 return None;
             }
         };
+        if policy == "Always" && self.ctx.reach.is_away() && here.as_ref().is_some_and(|i| Some(i.id.as_str()) == ran) {
+            // cut off from its servers a node is mostly cut off from registries too: what ran may run again
+            policy = "IfNotPresent";
+        }
         let pull = self.mailbox.with(|i| i.pulls.get(&c.name).cloned());
         match pull {
             Some(Pull::Running) => return None,

@@ -140,6 +140,7 @@ impl Worker {
         let Some(object) = object else { return self.end_unknown().await };
         let pod = object.view::<Pod>()?;
         let spec = spec_of(pod);
+        let spec = if self.ctx.config.hollow { std::borrow::Cow::Owned(crate::hollow::simple(&spec)) } else { spec };
         if gone || object.meta().is_deleting() {
             return self.end(&object, pod, &spec, true, gone).await;
         }
@@ -279,7 +280,7 @@ impl Worker {
     async fn sync_volumes(&mut self, pod: &Pod, spec: &PodSpec, ips: &[String]) -> Result<()> {
         let what = used(spec);
         let namespace = self.known.namespace.clone();
-        self.ctx.objects.follow(&self.known.uid, &namespace, &what).await;
+        self.ctx.objects.follow(&self.known.uid, &namespace, &what, &self.ctx.reach).await;
         let ctx = self.ctx.clone();
         let facts = ctx.fields(ips);
         let lookup = InNamespace { objects: &ctx.objects, namespace: &namespace };

@@ -201,6 +201,11 @@ impl Runtime for Embedded {
         Ok(self.0.sandboxes.lock().values().map(|s| s.status()).collect())
     }
 
+    async fn sandboxes_of(&self, uid: &str) -> Result<Vec<SandboxStatus>> {
+        let all: Vec<_> = self.0.sandboxes.lock().values().cloned().collect();
+        Ok(all.iter().filter(|s| s.uid() == uid).map(|s| s.status()).collect())
+    }
+
     async fn create_container(&self, sandbox: &str, config: ContainerConfig) -> Result<ContainerId> {
         self.0.clone().create_container(sandbox, config).await
     }
