@@ -34,25 +34,30 @@ pub fn network(seconds: f64, rounds: usize) -> Result<Vec<Report>> {
         ("pod to ClusterIP", &skiff, SERVICE.to_owned()),
     ];
     let mut rates = vec![Vec::new(); ways.len()];
+    let mut costs = vec![Vec::new(); ways.len()];
     // one after the other, again and again: what else the machine does meets all of them
     for _ in 0..rounds {
         for (i, (_, pair, to)) in ways.iter().enumerate() {
-            rates[i].push(pair.throughput(to, Duration::from_secs_f64(seconds))?);
+            let (rate, cost) = pair.throughput(to, Duration::from_secs_f64(seconds))?;
+            rates[i].push(rate);
+            costs[i].push(cost);
         }
     }
-    let medians: Vec<f64> = rates.iter().cloned().map(median).collect();
     // each against its neighbour in time
-    let against = |i: usize, j: usize| median(rates[i].iter().zip(&rates[j]).map(|(a, b)| a / b * 100.0).collect());
-    let mut reports: Vec<Report> = ways
-        .iter()
-        .zip(&medians)
-        .map(|((name, ..), m)| Report::new(format!("TCP between machines: {name}")).with("median", *m, "Gbit/s"))
-        .collect();
-    reports.push(
-        Report::new("TCP between machines, compared")
-            .with("pod to pod, of the bare device's", against(1, 0), "%")
-            .with("ClusterIP, of pod to pod's", against(2, 1), "%"),
-    );
+    let against =
+        |all: &[Vec<f64>], i: usize, j: usize| median(all[i].iter().zip(&all[j]).map(|(a, b)| a / b * 100.0).collect());
+    let mut reports = Vec::new();
+    for (i, (name, ..)) in ways.iter().enumerate() {
+        let report = Report::new(format!("TCP between machines: {name}"))
+            .with("median", median(rates[i].clone()), "Gbit/s")
+            .with("CPU", median(costs[i].clone()), "ms/GB");
+        reports.push(match i {
+            0 => report,
+            _ => report
+                .with(if i == 1 { "of the bare device's" } else { "of pod to pod's" }, against(&rates, i, i - 1), "%")
+                .with("with CPU", against(&costs, i, i - 1), "% of its"),
+        });
+    }
     Ok(reports)
 }
 
@@ -69,8 +74,8 @@ struct Pair {
     _there: Namespace,
     _hosts: [Namespace; 2],
     to: String,
-    /// Bytes of one connection after the other, and how long it took.
-    received: Receiver<(u64, Duration)>,
+    /// Of one connection after the other: bytes, how long it took, and the receiver's CPU time.
+    received: Receiver<(u64, Duration, Duration)>,
 }
 
 impl Pair {
@@ -95,11 +100,11 @@ impl Pair {
                 let mut buffer = vec![0; 256 << 10];
                 for stream in listener.incoming() {
                     let Ok(mut stream) = stream else { return };
-                    let (began, mut bytes) = (Instant::now(), 0);
+                    let (began, cpu, mut bytes) = (Instant::now(), cpu_time(), 0);
                     while let Ok(n @ 1..) = stream.read(&mut buffer) {
                         bytes += n as u64;
                     }
-                    if send.send((bytes, began.elapsed())).is_err() {
+                    if send.send((bytes, began.elapsed(), cpu_time() - cpu)).is_err() {
                         return;
                     }
                 }
@@ -206,18 +211,26 @@ impl Pair {
         Ok(Pair::new(stops, hosts, pods, to.to_string()))
     }
 
-    /// Gbit/s, as the receiver counts.
-    fn throughput(&self, to: &str, time: Duration) -> Result<f64> {
+    /// Gbit/s as the receiver counts, and what both ends spend on a gigabyte, the way between them included: in milliseconds.
+    fn throughput(&self, to: &str, time: Duration) -> Result<(f64, f64)> {
         let to = (to.to_owned(), PORT);
-        self.from.beside(move || -> Result<()> {
+        let sent = self.from.beside(move || -> Result<Duration> {
             let mut stream = support::eventually("a connection", || TcpStream::connect((to.0.as_str(), to.1)).ok());
             let (chunk, end) = (vec![0; 256 << 10], Instant::now() + time);
             while Instant::now() < end {
                 stream.write_all(&chunk)?;
             }
-            Ok(())
+            Ok(cpu_time())
         })?;
-        let (bytes, took) = self.received.recv_timeout(Duration::from_secs(10)).context("nothing was received")?;
-        Ok(bytes as f64 * 8.0 / 1e9 / took.as_secs_f64())
+        let received = self.received.recv_timeout(Duration::from_secs(10)).context("nothing was received")?;
+        let (bytes, took, cpu) = received;
+        let cost = (sent + cpu).as_secs_f64() * 1e3 / (bytes as f64 / 1e9);
+        Ok((bytes as f64 * 8.0 / 1e9 / took.as_secs_f64(), cost))
     }
+}
+
+/// What this thread has spent, soft interrupts on its time included.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0))
 }

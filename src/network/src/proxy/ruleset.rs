@@ -225,6 +225,14 @@ pub fn base(v6: bool, c: &Config) -> String {
         add(&format!("rule TABLE filter_{hook} ct state new {ip} daddr . meta l4proto . th dport vmap @no_endpoints"));
     }
     add("rule TABLE filter_input ct state new fib daddr type local meta l4proto . th dport vmap @no_endpoint_ports");
+    if let Backend::Vxlan { port, .. } = c.backend {
+        // connections are tracked inside the tunnel; one more entry each for the packets around them is of no use
+        for (hook, side) in [("prerouting", "iifname != \"BRIDGE\" fib daddr"), ("output", "fib saddr")] {
+            let side = side.replace("BRIDGE", &c.bridge);
+            add(&format!("chain TABLE tunnel_{hook} {{ type filter hook {hook} priority raw; }}"));
+            add(&format!("rule TABLE tunnel_{hook} udp dport {port} {side} type local notrack"));
+        }
+    }
     if !v6 {
         // `route_localnet` lets a NodePort answer on 127.0.0.1; nobody outside may reach loopback through it
         add("chain TABLE martian { type filter hook prerouting priority raw; }");
@@ -324,7 +332,7 @@ mod tests {
     #[test]
     fn local_policy_is_for_those_outside() {
         let p = ServicePort { external: Vec::new(), keep_source: true, ..port(&["10.42.0.5:8080"]) };
-        let r = build(&[p.clone()]);
+        let r = build(std::slice::from_ref(&p));
         let svc = r.elements["services"]["10.43.0.9 . tcp . 80"].strip_prefix("goto ").unwrap();
         let entry = r.elements["node_ports"]["tcp . 30080"].strip_prefix("goto ").unwrap();
         assert_eq!(
