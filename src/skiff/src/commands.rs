@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::flags::{AgentFlags, DataDir, ImageCommand, ServerFlags};
+use crate::flags::{AgentFlags, DataDir, ImageCommand, NodeCommand, ServerFlags, TokenFlags};
 use crate::paths::Paths;
 
 /// One line on stderr, with the causes. Why a machine could not join is told by the exit code, too.
@@ -30,6 +30,9 @@ pub fn server(flags: ServerFlags) -> Result<()> {
 }
 
 pub fn agent(flags: AgentFlags) -> Result<()> {
+    if let Some(count) = flags.simulate {
+        return long_running(crate::hollow::run(flags, count));
+    }
     need_root("a node")?;
     long_running(crate::remote::run(flags))
 }
@@ -48,15 +51,12 @@ fn long_running(work: impl Future<Output = Result<()>>) -> Result<()> {
     result
 }
 
-pub fn token(flags: &DataDir) -> Result<()> {
-    let dir = Paths::of(&flags.data_dir).server();
-    let token = match pki::files::read(&dir.join(pki::AGENT_TOKEN))? {
-        Some(token) => token,
-        None => pki::files::read(&dir.join(pki::TOKEN))?
-            .with_context(|| format!("{}: no server has run here", dir.display()))?,
-    };
-    println!("{}", token.trim());
-    Ok(())
+pub fn token(flags: TokenFlags) -> Result<()> {
+    current_thread()?.block_on(crate::token::run(flags))
+}
+
+pub fn node(command: NodeCommand) -> Result<()> {
+    current_thread()?.block_on(crate::revoke::run(command))
 }
 
 pub fn killall(flags: &DataDir) -> Result<()> {

@@ -22,8 +22,11 @@ pub enum Command {
     /// Images on this node
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Print the token with which agents join
-    Token(DataDir),
+    /// Print the token with which agents join, or manage such tokens
+    Token(TokenFlags),
+    /// Machines that belong to the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Remove all containers, mounts, interfaces and rules that skiff left on this machine
     Killall(DataDir),
     /// kubectl, built in
@@ -39,7 +42,7 @@ pub enum Command {
 #[derive(Args, Clone)]
 pub struct DataDir {
     /// Where all state lies
-    #[arg(short, long, env = "SKIFF_DATA_DIR", default_value = "/var/lib/skiff")]
+    #[arg(short, long, global = true, env = "SKIFF_DATA_DIR", default_value = "/var/lib/skiff")]
     pub data_dir: PathBuf,
 }
 
@@ -175,9 +178,67 @@ pub struct AgentFlags {
     /// The local port behind which this agent finds its servers; 0 takes a free one
     #[arg(long, env = "SKIFF_LB_SERVER_PORT", default_value_t = 6444)]
     pub lb_server_port: u16,
+    /// Be so many nodes that run nothing: for planning, and for load on a server
+    #[arg(long, env = "SKIFF_SIMULATE", value_parser = clap::value_parser!(u32).range(1..))]
+    pub simulate: Option<u32>,
     /// Parts to leave out
     #[arg(long, env = "SKIFF_DISABLE", value_delimiter = ',')]
     pub disable: Vec<Component>,
+}
+
+#[derive(Args)]
+pub struct TokenFlags {
+    #[command(flatten)]
+    pub data: DataDir,
+    #[command(subcommand)]
+    pub command: Option<TokenCommand>,
+}
+
+#[derive(Subcommand)]
+pub enum TokenCommand {
+    /// Make a bootstrap token, and print it
+    Create {
+        /// The token itself: abcdef.0123456789abcdef [default: a random one]
+        token: Option<String>,
+        /// How long it is good; 0: for ever
+        #[arg(long, default_value = "24h")]
+        ttl: jiff::SignedDuration,
+        /// What it is for
+        #[arg(long)]
+        description: Option<String>,
+        /// More groups of those who show it: system:bootstrappers:…
+        #[arg(long, value_delimiter = ',')]
+        groups: Vec<String>,
+    },
+    /// List bootstrap tokens, without their secrets
+    #[command(alias = "ls")]
+    List,
+    /// Delete bootstrap tokens, by their ids
+    #[command(alias = "rm")]
+    Delete {
+        #[arg(required = true)]
+        tokens: Vec<String>,
+    },
+    /// Change the cluster's own secret, and print the new token; machines that have joined notice nothing
+    Rotate {
+        /// The agents' or the servers' [default: the agents', where that is another]
+        #[arg(long = "for", value_parser = ["agent", "server"])]
+        which: Option<String>,
+        /// A file that holds the new secret [default: a random one]
+        #[arg(long)]
+        secret_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum NodeCommand {
+    /// Refuse the certificates that a node has had so far; its machine may join again
+    Revoke {
+        #[command(flatten)]
+        data: DataDir,
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]

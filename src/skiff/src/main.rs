@@ -1,10 +1,12 @@
 //! Kubernetes in one small binary.
 
+mod admin;
 mod agent;
 mod commands;
 mod config;
 mod dialer;
 mod flags;
+mod hollow;
 mod logging;
 mod member;
 mod node;
@@ -13,8 +15,10 @@ mod paths;
 mod process;
 mod remote;
 mod renew;
+mod revoke;
 mod secret;
 mod server;
+mod token;
 
 use std::process::ExitCode;
 
@@ -52,7 +56,8 @@ fn main() -> ExitCode {
         Command::Server(flags) => commands::server(*flags),
         Command::Agent(flags) => commands::agent(*flags),
         Command::Image(command) => commands::image(command),
-        Command::Token(flags) => commands::token(&flags),
+        Command::Token(flags) => commands::token(flags),
+        Command::Node(command) => commands::node(command),
         Command::Killall(flags) => commands::killall(&flags),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "skiff", &mut std::io::stdout());

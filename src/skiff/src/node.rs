@@ -66,6 +66,7 @@ impl Node {
         kubelet::Config {
             node_name: self.name.clone(),
             node_ips: self.ips.clone(),
+            external_ips: self.external_ips.clone(),
             labels: self.labels.clone(),
             taints: self.taints.clone(),
             root_dir: paths.agent(),
