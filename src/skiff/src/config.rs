@@ -27,6 +27,9 @@ pub fn with_file(args: Vec<OsString>) -> Result<Vec<OsString>> {
     let in_file = flags(&path, &text)?;
     let wanted = in_file.into_iter().filter(|(key, _)| {
         let flag = format!("--{key}");
+        // a secret that was on the line is in a pipe now
+        let flag =
+            if given.iter().any(|a| a.starts_with(&format!("{flag}-file="))) { format!("{flag}-file") } else { flag };
         let on_line = given.iter().any(|a| *a == flag || a.starts_with(&format!("{flag}=")));
         !on_line && std::env::var_os(variable(key)).is_none()
     });

@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tunnel::Servers;
+use tunnel::{Caller, Servers, Settings};
 
 use crate::member::{Member, jittered};
 
@@ -33,9 +33,15 @@ pub struct Renewal {
     pub servers: Arc<Servers>,
 }
 
+#[derive(serde::Deserialize)]
+struct Known {
+    settings: Settings,
+}
+
 impl Renewal {
     pub async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(async {
+            self.refresh().await;
             loop {
                 self.until_due().await;
                 let mut wait = Duration::from_secs(1);
@@ -48,6 +54,33 @@ impl Renewal {
             }
         })
         .await;
+    }
+
+    /// Once a start: the cluster's settings may have changed since this machine joined.
+    async fn refresh(&mut self) {
+        let mut wait = Duration::from_secs(1);
+        loop {
+            for server in self.servers.candidates() {
+                let tls = self.tls.borrow().clone();
+                match Caller::new(&server, &tls)
+                    .request("GET", apiserver::agents::SETTINGS_PATH, "", String::new())
+                    .await
+                {
+                    Ok(answer) if answer.status.is_success() => {
+                        let said: Option<Known> = serde_json::from_slice(&answer.body).ok();
+                        if let Some(Err(error)) = said.map(|s| self.member.learn(s.settings)) {
+                            tracing::warn!(%error, "the cluster's settings were not kept");
+                        }
+                        return;
+                    }
+                    // refused: that shows elsewhere
+                    Ok(_) => return,
+                    Err(error) => tracing::debug!(server, %error, "no settings"),
+                }
+            }
+            tokio::time::sleep(jittered(wait)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
     }
 
     /// Sleeps for two thirds of the certificate's life, less up to a tenth of it.

@@ -42,6 +42,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     let mut ended = signals(stop.clone())?;
     let paths = Paths::of(&flags.data.data_dir);
     let node = Node::from(&flags.node, &paths)?.with_role("control-plane");
+    let server_paths = paths.clone();
     private_dir(&paths.data)?;
     private_dir(&paths.server())?;
 
@@ -172,6 +173,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         tasks.spawn(agent.run(stop.clone()));
     }
 
+    crate::admin::publish(&server_paths, &format!("127.0.0.1:{port}"))?;
     started.store(true, Ordering::Release);
     let url = format!("https://127.0.0.1:{port}");
     write_kubeconfig(&flags.write_kubeconfig, &pki.admin_kubeconfig(&url), flags.write_kubeconfig_mode)?;

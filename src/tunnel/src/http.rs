@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -92,6 +92,12 @@ impl Caller {
         tokio::spawn(connection.with_upgrades());
         let answer = tokio::time::timeout(ANSWER, sender.send_request(request)).await;
         answer.map_err(|_| self.unreachable("no answer"))?.map_err(|e| self.unreachable(e))
+    }
+
+    /// A request in short.
+    pub async fn request(&self, method: &str, path: &str, content_type: &str, body: String) -> Result<Answer, Error> {
+        let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, content_type);
+        self.call(request.body(Full::from(body)).map_err(|e| Error::Garbled(e.to_string()))?).await
     }
 
     pub async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
