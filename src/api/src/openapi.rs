@@ -8,6 +8,7 @@
 //! Nothing stays in memory, and no document is ever a tree: the definitions are read, changed and written one by one.
 //! Making a document takes some ten milliseconds; who serves them keeps them compressed.
 
+mod custom;
 mod definitions;
 mod paths;
 mod proto;
@@ -16,6 +17,7 @@ mod v3;
 
 use crate::{Kind, Registry};
 
+pub use custom::Trees;
 pub use v2::{v2, v2_protobuf};
 pub use v3::{v3, v3_index};
 
@@ -30,6 +32,9 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
 /// The definition of a kind as a group and version serve it.
 fn definition_name(kind: &Kind, group: &str, version: &str) -> String {
+    if kind.definition.is_some() {
+        return crate::crd::definition::schema_name(group, version, &kind.kind);
+    }
     if is_old(kind, group, version) {
         let package = group.split('.').next().unwrap_or_default();
         return format!("io.k8s.api.{package}.{version}.{}", kind.kind);
@@ -39,7 +44,9 @@ fn definition_name(kind: &Kind, group: &str, version: &str) -> String {
 
 /// Whether upstream's definitions have this version no more, so that it is made from the storage version's.
 fn is_old(kind: &Kind, group: &str, version: &str) -> bool {
-    !crate::convert::is_storage(kind, group, version) && kind.schema_of(group, version) == kind.schema
+    kind.definition.is_none()
+        && !crate::convert::is_storage(kind, group, version)
+        && kind.schema_of(group, version) == kind.schema
 }
 
 /// The groups and versions that are served, in order of the registry.

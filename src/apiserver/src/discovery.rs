@@ -88,22 +88,23 @@ impl Discovery {
         let routes = engine.routes();
         let asked = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let protobuf = asked.contains("spec.v2@v1.0+protobuf");
-        type Make = Box<dyn FnOnce(&Routes) -> Option<Vec<u8>> + Send>;
+        type Make = Box<dyn FnOnce(&Routes, openapi::Trees) -> Option<Vec<u8>> + Send>;
         let (content_type, make): (&'static str, Make) = match parts {
             ["v2"] if protobuf => {
-                (openapi::V2_PROTOBUF_CONTENT_TYPE, Box::new(|r| Some(openapi::v2_protobuf(&r.registry))))
+                (openapi::V2_PROTOBUF_CONTENT_TYPE, Box::new(|r, t| Some(openapi::v2_protobuf(&r.registry, t))))
             }
-            ["v2"] => ("application/json", Box::new(|r| Some(openapi::v2(&r.registry)))),
-            ["v3"] => {
-                ("application/json", Box::new(|r| Some(output::json_bytes(&openapi::v3_index(&r.registry)).to_vec())))
-            }
+            ["v2"] => ("application/json", Box::new(|r, t| Some(openapi::v2(&r.registry, t)))),
+            ["v3"] => (
+                "application/json",
+                Box::new(|r, _| Some(output::json_bytes(&openapi::v3_index(&r.registry)).to_vec())),
+            ),
             ["v3", "api", version] | ["v3", "apis", "", version] => {
                 let version = (*version).to_owned();
-                ("application/json", Box::new(move |r| openapi::v3(&r.registry, "", &version)))
+                ("application/json", Box::new(move |r, t| openapi::v3(&r.registry, t, "", &version)))
             }
             ["v3", "apis", group, version] => {
                 let (group, version) = ((*group).to_owned(), (*version).to_owned());
-                ("application/json", Box::new(move |r| openapi::v3(&r.registry, &group, &version)))
+                ("application/json", Box::new(move |r, t| openapi::v3(&r.registry, t, &group, &version)))
             }
             _ => return Err(not_found()),
         };
@@ -111,8 +112,11 @@ impl Discovery {
         let packed = match self.cached(&routes, &name) {
             Some(packed) => packed,
             None => {
-                let of = routes.clone();
-                let made = tokio::task::spawn_blocking(move || make(&of).map(|plain| gzip(&plain)))
+                let (of, store) = (routes.clone(), engine.store().clone());
+                let tree = move |name: &str| {
+                    store.get(&store::Key::new(api::crd::RESOURCE, "", name)).map(|definition| definition.tree())
+                };
+                let made = tokio::task::spawn_blocking(move || make(&of, &tree).map(|plain| gzip(&plain)))
                     .await
                     .map_err(Status::internal)?;
                 let packed = made.ok_or_else(not_found)?.map_err(Status::internal)?;

@@ -30,6 +30,8 @@ pub(super) struct Operation {
     pub body: String,
     /// The definition of the answer, empty for a text.
     pub answer: String,
+    /// It is about a custom resource, which takes no strategic merge patch.
+    pub custom: bool,
 }
 
 /// A query parameter: name, type, description.
@@ -121,6 +123,9 @@ impl Operation {
     /// The content types of the body.
     pub fn consumes(&self) -> &'static [&'static str] {
         match self.action {
+            "patch" if self.custom => {
+                &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
+            }
             "patch" => &[
                 "application/json-patch+json",
                 "application/merge-patch+json",
@@ -312,6 +317,7 @@ impl Resource<'_> {
             gvk: (self.group.into(), self.version.into(), self.kind.kind.clone()),
             body: body.into(),
             answer: answer.into(),
+            custom: self.kind.definition.is_some(),
         }
     }
 

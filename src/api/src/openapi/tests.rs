@@ -16,7 +16,7 @@ fn references(v: &Value, prefix: &str, out: &mut BTreeSet<String>) {
 
 #[test]
 fn v2_is_closed_and_tells_what_kubectl_asks() {
-    let doc: Value = serde_json::from_slice(&v2(&registry())).unwrap();
+    let doc: Value = serde_json::from_slice(&v2(&registry(), &|_| None)).unwrap();
     let mut wanted = BTreeSet::new();
     references(&doc, "#/definitions/", &mut wanted);
     let definitions = doc["definitions"].as_object().unwrap();
@@ -51,7 +51,7 @@ fn v3_documents_are_closed_and_in_the_index() {
         assert!(url.starts_with(&format!("/openapi/v3/{path}?hash=")), "{url}");
         let parts: Vec<&str> = path.split('/').collect();
         let (group, version) = if parts[0] == "api" { ("", parts[1]) } else { (parts[1], parts[2]) };
-        let doc: Value = serde_json::from_slice(&v3(&registry, group, version).unwrap()).unwrap();
+        let doc: Value = serde_json::from_slice(&v3(&registry, &|_| None, group, version).unwrap()).unwrap();
         let (mut wanted, mut stale) = (BTreeSet::new(), BTreeSet::new());
         references(&doc, "#/components/schemas/", &mut wanted);
         references(&doc, "#/definitions/", &mut stale);
@@ -59,7 +59,7 @@ fn v3_documents_are_closed_and_in_the_index() {
         let missing: Vec<_> = wanted.iter().filter(|n| !schemas.contains_key(*n)).collect();
         assert_eq!((missing, stale.len()), (Vec::<&String>::new(), 0), "{path}");
     }
-    assert!(v3(&registry, "nope", "v1").is_none());
+    assert!(v3(&registry, &|_| None, "nope", "v1").is_none());
 }
 
 /// Reads the fields of a message: number and payload.
@@ -95,8 +95,8 @@ fn fields(mut m: &[u8]) -> Vec<(u64, &[u8])> {
 #[test]
 fn protobuf_holds_what_json_holds() {
     let registry = registry();
-    let doc: Value = serde_json::from_slice(&v2(&registry)).unwrap();
-    let proto = v2_protobuf(&registry);
+    let doc: Value = serde_json::from_slice(&v2(&registry, &|_| None)).unwrap();
+    let proto = v2_protobuf(&registry, &|_| None);
     let document = fields(&proto);
     let message = |number| document.iter().find(|(n, _)| *n == number).unwrap().1;
     let names = |m| -> Vec<String> {

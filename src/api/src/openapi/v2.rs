@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::custom::{self, Trees};
 use super::definitions::{reachable, served};
 use super::paths::{Operation, Path, Query, paths};
 use super::{META, VERSION, definition_name, group_versions, proto};
 use crate::Registry;
 
 /// The document as JSON.
-pub fn v2(registry: &Registry) -> Vec<u8> {
+pub fn v2(registry: &Registry, trees: Trees) -> Vec<u8> {
     let head = head();
     let mut out = Vec::with_capacity(2 << 20);
     out.extend_from_slice(b"{\"swagger\":\"2.0\"");
@@ -25,7 +26,7 @@ pub fn v2(registry: &Registry) -> Vec<u8> {
     });
     out.extend_from_slice(b"},\"definitions\":{");
     comma = b"";
-    each_definition(registry, |name, tree| {
+    each_definition(registry, trees, |name, tree| {
         write(&mut out, comma, name, &tree);
         comma = b",";
     });
@@ -34,10 +35,10 @@ pub fn v2(registry: &Registry) -> Vec<u8> {
 }
 
 /// The document as `com.github.proto-openapi.spec.v2@v1.0+protobuf`, which every kubectl prefers.
-pub fn v2_protobuf(registry: &Registry) -> Vec<u8> {
+pub fn v2_protobuf(registry: &Registry, trees: Trees) -> Vec<u8> {
     let mut document = proto::Document::new(&head());
     each_path(registry, |path, item| document.path(path, &item));
-    each_definition(registry, |name, tree| document.definition(name, &tree));
+    each_definition(registry, trees, |name, tree| document.definition(name, &tree));
     document.finish()
 }
 
@@ -58,7 +59,7 @@ fn head() -> Value {
     })
 }
 
-fn each_definition(registry: &Registry, f: impl FnMut(&str, Value)) {
+fn each_definition(registry: &Registry, trees: Trees, mut f: impl FnMut(&str, Value)) {
     let mut roots: BTreeSet<String> = BTreeSet::new();
     for (group, version) in group_versions(registry) {
         for operation in paths(registry, &group, &version).into_iter().flat_map(|p| p.operations) {
@@ -67,7 +68,11 @@ fn each_definition(registry: &Registry, f: impl FnMut(&str, Value)) {
     }
     roots.extend(served(registry).map(|(k, g, v)| definition_name(k, g, v)));
     roots.extend(["APIResourceList", "APIGroupList", "APIVersions"].map(|n| format!("{META}{n}")));
-    reachable(roots, served(registry), f);
+    roots.extend(custom::roots());
+    reachable(roots, served(registry), &mut f);
+    for (kind, _, version) in served(registry) {
+        custom::definitions(kind, version, trees, false, &mut f);
+    }
 }
 
 fn each_path(registry: &Registry, mut f: impl FnMut(&str, Value)) {

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
 
+use super::custom::{self, Trees};
 use super::definitions::{reachable, served};
 use super::paths::{Operation, Path, Query, paths, root};
 use super::v2::{tag, write};
@@ -29,6 +30,7 @@ fn hash(registry: &Registry, group: &str, version: &str) -> String {
     for kind in kinds(registry, group, version) {
         (&kind.kind, &kind.plural, &kind.schema, &kind.verbs, kind.namespaced()).hash(&mut hasher);
         (kind.subresources.status, kind.subresources.scale).hash(&mut hasher);
+        kind.definition.as_ref().map(|d| (&d.uid, d.generation)).hash(&mut hasher);
     }
     format!("{:016X}", hasher.finish())
 }
@@ -38,7 +40,7 @@ fn kinds<'a>(registry: &'a Registry, group: &'a str, version: &'a str) -> impl I
 }
 
 /// The document of a group and version, as JSON; `None` if it is not served.
-pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Vec<u8>> {
+pub fn v3(registry: &Registry, trees: Trees, group: &str, version: &str) -> Option<Vec<u8>> {
     kinds(registry, group, version).next()?;
     let mut out = Vec::with_capacity(256 << 10);
     let info = json!({"title": "Kubernetes", "version": VERSION});
@@ -54,12 +56,17 @@ pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Vec<u8>> {
     }
     roots.extend(kinds(registry, group, version).map(|k| definition_name(k, group, version)));
     out.extend_from_slice(b"},\"components\":{\"schemas\":{");
+    roots.extend(custom::roots());
     comma = b"";
-    reachable(roots, kinds(registry, group, version).map(|k| (k, group, version)), |name, mut tree| {
+    let mut put = |name: &str, mut tree: Value| {
         upgrade(name, &mut tree);
         write(&mut out, comma, name, &tree);
         comma = b",";
-    });
+    };
+    reachable(roots, kinds(registry, group, version).map(|k| (k, group, version)), &mut put);
+    for kind in kinds(registry, group, version) {
+        custom::definitions(kind, version, trees, true, &mut put);
+    }
     let security = json!({"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication"}});
     write(&mut out, b"},", "securitySchemes", &security);
     out.extend_from_slice(b"}}");
