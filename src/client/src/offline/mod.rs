@@ -64,6 +64,8 @@ struct Disk {
     /// Those that are in use, or have changes to write.
     sets: Mutex<HashMap<What, Arc<Mutex<Set>>>>,
     changed: Notify,
+    /// Held while files are written: in order.
+    writing: tokio::sync::Mutex<()>,
     begun: Instant,
     pruned: Mutex<Option<Instant>>,
 }
@@ -77,6 +79,7 @@ impl Offline {
             dir: dir.to_owned(),
             sets: Mutex::default(),
             changed: Notify::new(),
+            writing: tokio::sync::Mutex::default(),
             begun: Instant::now(),
             pruned: Mutex::default(),
         });
@@ -285,6 +288,8 @@ impl Disk {
     }
 
     async fn flush(self: Arc<Self>) {
+        let disk = self.clone();
+        let _writing = disk.writing.lock().await;
         let dirty: Vec<_> = self.sets.lock().values().filter(|set| set.lock().is_dirty()).cloned().collect();
         if dirty.is_empty() {
             return;

@@ -32,11 +32,13 @@ pub struct Order<'a> {
     pub now: Timestamp,
 }
 
+/// Gives the certificate, PEM.
+pub type Sign = dyn Fn(&Order<'_>) -> Result<String, pki::Error> + Send + Sync;
+
 /// What the controller signs with: `--cluster-signing-cert-file` and its like.
 #[derive(Clone)]
 pub struct Signing {
-    /// The certificate, PEM.
-    pub sign: Arc<dyn Fn(&Order<'_>) -> Result<String, pki::Error> + Send + Sync>,
+    pub sign: Arc<Sign>,
     /// What a certificate gets at most: `--cluster-signing-duration`.
     pub lifetime: SignedDuration,
 }

@@ -60,7 +60,7 @@ fn is_node(profile: &Profile) -> Result<(), &'static str> {
     if profile.organizations != ["system:nodes"] {
         return Err("subject organization is not system:nodes");
     }
-    if !profile.common_name.strip_prefix("system:node:").is_some_and(|name| !name.is_empty()) {
+    if profile.common_name.strip_prefix("system:node:").is_none_or(str::is_empty) {
         return Err("subject common name does not begin with system:node: ");
     }
     Ok(())
