@@ -7,7 +7,7 @@
 #   sudo ./install.sh --uninstall        stops it and removes everything, data too (as skiff-uninstall.sh does)
 #
 # What follows `server` or `agent` are flags of `skiff server` and `skiff agent`. Without any argument an installed skiff keeps
-# its role and flags. SKIFF_* variables (and K3S_URL, K3S_TOKEN, K3S_NODE_NAME, proxies) are kept in /etc/skiff/NAME.env, which
+# its role and flags. SKIFF_* variables (and K3S_URL, K3S_TOKEN, K3S_TOKEN_FILE, K3S_NODE_NAME, proxies) are kept in /etc/skiff/NAME.env, which
 # only root can read; tokens given as flags are moved there, off the process list.
 #
 # Settings of the installation itself; INSTALL_SKIFF_X or SKIFF_X, named as k3s names them:
@@ -92,7 +92,7 @@ plan() {
     url=${url:-${SKIFF_URL:-}}
     args=
     config=${SKIFF_CONFIG:-$etc/config.yaml}
-    data_dir='' kubeconfig='' node=true
+    data_dir='' kubeconfig='' node_name='' node=true
     if [ -z "$given" ] && [ -f "$install_file" ]; then
         # shellcheck source=/dev/null
         before=$(. "$install_file" && printf '%s' "$args")
@@ -104,7 +104,7 @@ plan() {
         case $flag in
             --*=*) value=${flag#*=} flag=${flag%%=*} ;;
             -t?*) value=${flag#-t} value=${value#=} flag=-t ;;
-            -t | --token | --agent-token | -d | --data-dir | -c | --config | -o | --write-kubeconfig | -s | --server | --join)
+            -t | --token | --agent-token | -d | --data-dir | -c | --config | -o | --write-kubeconfig | -s | --server | --join | --node-name)
                 [ $# -gt 0 ] || die "$flag needs a value"
                 value=$1 word=$flag=$1
                 shift
@@ -119,6 +119,7 @@ plan() {
             -o | --write-kubeconfig) kubeconfig=$value ;;
             -s | --server | --join) url=$value ;;
             --disable-agent) node=false ;;
+            --node-name) node_name=$value ;;
         esac
         args="$args${args:+ }$(quote "$word")"
     done
@@ -130,6 +131,10 @@ plan() {
     esac
     kubeconfig=${kubeconfig:-${SKIFF_WRITE_KUBECONFIG:-$(configured write-kubeconfig)}}
     kubeconfig=${kubeconfig:-$etc/skiff.yaml}
+    node_name=${node_name:-${SKIFF_NODE_NAME:-$(configured node-name)}}
+    node_name=${node_name:-$(uname -n | tr '[:upper:]' '[:lower:]')}
+    # a pattern
+    case "$args${SKIFF_WITH_NODE_ID:+--with-node-id}" in *--with-node-id*) node_name="$node_name-[0-9a-z]*" ;; esac
     case ${SKIFF_DISABLE_AGENT:-$(configured disable-agent)} in true | 1) node=false ;; esac
     if [ "$role" = agent ] && [ -z "$url$(configured server)$(configured join)" ]; then
         die "an agent needs its server: SKIFF_URL=https://SERVER:6443, and SKIFF_TOKEN (on the server: skiff token)"
@@ -140,7 +145,7 @@ names() { sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' "$@"; }
 
 # Takes the variables of last time that are not given this time.
 recall() {
-    for v in URL TOKEN NODE_NAME; do
+    for v in URL TOKEN TOKEN_FILE NODE_NAME; do
         eval "[ -n \"\${SKIFF_$v:-}\" ] || [ -z \"\${K3S_$v:-}\" ] || export SKIFF_$v=\"\$K3S_$v\""
     done
     [ -f "$env_file" ] || return 0
@@ -566,12 +571,20 @@ start() {
 
 # --- is it there?
 
+node_ready() { "$bin_dir/skiff" ctl "$@" get nodes --no-headers 2>/dev/null | grep -q "^$node_name  *Ready"; }
+
 ready() {
     if [ "$role" = agent ]; then
-        # what ends at once ends with its reason: a wrong token, a taken name
-        [ $n -ge 10 ] && ! failed
+        case "$args${SKIFF_SIMULATE:+--simulate}" in
+            # many nodes, of names of their own
+            *--simulate*) [ $n -ge 10 ] && return ;;
+        esac
+        # as the node itself: an agent has no other right
+        own=$data_dir/agent/cluster
+        node_ready --server "$url" --certificate-authority "$own/ca.pem" --tls-server-name kubernetes \
+            --client-certificate "$own/node.pem" --client-key "$own/node.pem"
     elif [ "$node" = true ]; then
-        "$bin_dir/skiff" ctl --kubeconfig "$kubeconfig" get nodes 2>/dev/null | grep -qw Ready
+        node_ready --kubeconfig "$kubeconfig"
     else
         "$bin_dir/skiff" ctl --kubeconfig "$kubeconfig" get --raw /readyz >/dev/null 2>&1
     fi

@@ -11,6 +11,14 @@ build:
 test *WHAT:
     ./tests/run {{WHAT}}
 
+# install.sh in an emulated machine with systemd and cgroup v2, and in one with OpenRC: minutes, not part of CI
+test-install-guest *PART="guest openrc":
+    ./tests/install/run {{PART}}
+
+# the files of a release
+release DIR="target/dist": build
+    ./packaging/release ${CARGO_TARGET_DIR:-target}/release/skiff {{DIR}}
+
 # the first user's application, step by step
 demo:
     ./tests/demo/run

@@ -19,7 +19,7 @@ unshare --mount sh -euc '
 if grep -l sesame "$work"/lint/*.service "$work"/lint/*.install "$work"/lint/bin/*; then fail "a token is outside of the environment file"; fi
 grep -qF -- '"--tls-san" "it'"'"'s $$one%%"' "$work/lint/skiff.service" || fail "the flag's value in the unit: $(grep ExecStart "$work/lint/skiff.service")"
 
-mapfile -t scripts < <(cd "$repo" && git ls-files -co --exclude-standard -- '*.sh' tests .ci benches | sort -u | while read -r f; do
+mapfile -t scripts < <(cd "$repo" && git ls-files -co --exclude-standard -- '*.sh' tests .ci benches packaging | sort -u | while read -r f; do
   if [[ -f $f ]] && { [[ $f == *.sh ]] || head -n 1 "$f" | grep -qaE '^#!.*[ /](ba|da)?sh( |$)'; }; then echo "$repo/$f"; fi
 done)
 shellcheck --shell=sh "$repo/install.sh" "$work"/lint/bin/*.sh

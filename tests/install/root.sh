@@ -90,11 +90,7 @@ install() {
 }
 # publish VERSION FILE: a release, as GitHub lays it out
 publish() {
-  local arch
-  arch=$(dpkg --print-architecture)
-  mkdir -p "$release/download/$1"
-  cp "$2" "$release/download/$1/skiff-$arch"
-  (cd "$release/download/$1" && sha256sum "skiff-$arch" >"sha256sum-$arch.txt")
+  "$repo/packaging/release" "$2" "$release/download/$1"
   mkdir -p "$release/latest"
   ln -sfn "../download/$1" "$release/latest/download"
 }
@@ -191,6 +187,8 @@ if at server skiff agent --help >/dev/null 2>&1; then
   cp "$skiff" "$work/edge/opt/skiff"
   if install edge SKIFF_BIN=/opt/skiff -- agent >"$work/out" 2>&1; then fail "an agent without a server"; fi
   grep "needs its server" "$work/out"
+  if install edge SKIFF_BIN=/opt/skiff SKIFF_URL=https://192.0.2.1:6443 SKIFF_TOKEN=wrong >"$work/out" 2>&1; then fail "with a wrong token"; fi
+  grep -B 1 "does not start" "$work/out"
   install edge SKIFF_BIN=/opt/skiff K3S_URL=https://192.0.2.1:6443 K3S_TOKEN="$(at server skiff token)" -- agent --node-name two
   two() { [[ $(at server kubectl get node two --no-headers) == *" Ready "* ]]; }
   until_true "the second node is Ready" 10 two
