@@ -27,6 +27,7 @@ mod uplink;
 pub use config::{Backend, Config};
 pub use error::Error;
 pub use nodes::{Nodes, PUBLIC_IP, PUBLIC_IPV6, Peer};
+pub use pod::nth;
 pub use pod::{HostPort, HostPortRequest, HostPorts, PodNetwork, PodRef};
 pub use services::Services;
 pub use teardown::teardown;

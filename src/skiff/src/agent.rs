@@ -21,6 +21,8 @@ pub struct Options {
     pub paths: Paths,
     pub node: kubelet::Config,
     pub backend: network::Backend,
+    /// Nodes reach each other by their ExternalIP.
+    pub external: bool,
     /// To the other nodes.
     pub interface: Option<String>,
     pub cluster_cidrs: Vec<IpNet>,
@@ -95,6 +97,7 @@ fn network_config(o: &Options) -> network::Config {
         cluster_domain: o.cluster_domain.clone(),
         node_ips: o.node.node_ips.clone(),
         backend: o.backend,
+        external: o.external,
         interface: o.interface.clone(),
         ..network::Config::default()
     }

@@ -117,6 +117,9 @@ pub struct ServerFlags {
     /// How pods of different nodes reach each other: vxlan[=VNI=1,Port=8472], host-gw, none
     #[arg(long, visible_alias = "flannel-backend", env = "SKIFF_NETWORK_BACKEND", default_value = "vxlan")]
     pub network_backend: network::Backend,
+    /// Pods' traffic goes to nodes' external addresses, where they have one
+    #[arg(long, visible_alias = "flannel-external-ip", env = "SKIFF_NETWORK_EXTERNAL_IP")]
+    pub network_external_ip: bool,
     /// Leave the nodes' addresses to a cloud provider of the cluster's own
     #[arg(long, visible_alias = "disable-cloud-provider", env = "SKIFF_DISABLE_CLOUD_CONTROLLER")]
     pub disable_cloud_controller: bool,
@@ -155,6 +158,9 @@ pub struct NodeFlags {
     /// spec.providerID of this node
     #[arg(long, env = "SKIFF_PROVIDER_ID")]
     pub provider_id: Option<String>,
+    /// cloud-provider=external: with --disable-cloud-controller, wait for a cloud provider of the cluster's own
+    #[arg(long, env = "SKIFF_KUBELET_ARG", value_delimiter = ',')]
+    pub kubelet_arg: Vec<String>,
 }
 
 #[derive(Args, Clone)]

@@ -13,11 +13,13 @@ use crate::paths::Paths;
 pub struct Node {
     pub name: String,
     pub ips: Vec<IpAddr>,
+    ips_given: bool,
     pub external_ips: Vec<IpAddr>,
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     pub interface: Option<String>,
     provider_id: Option<String>,
+    external_cloud_provider: bool,
 }
 
 impl Node {
@@ -48,11 +50,13 @@ impl Node {
         Ok(Node {
             name,
             ips,
+            ips_given: !flags.node_ip.is_empty(),
             external_ips: flags.node_external_ip.clone(),
             labels,
             taints: flags.node_taint.iter().map(|t| taint(t)).collect::<Result<_>>()?,
             interface: flags.network_interface.clone(),
             provider_id: flags.provider_id.clone(),
+            external_cloud_provider: kubelet_args(&flags.kubelet_arg)?,
         })
     }
 
@@ -63,9 +67,22 @@ impl Node {
     }
 
     pub fn kubelet(&self, paths: &Paths, cluster: &Settings) -> kubelet::Config {
+        let external = self.external_cloud_provider || cluster.external_cloud_provider;
+        let list = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
+        let mut annotations = BTreeMap::new();
+        if external {
+            // what skiff's own provider tells the others
+            annotations.insert("alpha.kubernetes.io/provided-node-ip".to_owned(), list(&self.ips));
+            annotations.insert("skiff.sh/internal-ip".into(), list(&self.ips));
+            annotations.insert("skiff.sh/external-ip".into(), list(&self.external_ips));
+            annotations.insert("skiff.sh/hostname".into(), self.name.clone());
+        }
         kubelet::Config {
             node_name: self.name.clone(),
-            node_ips: self.ips.clone(),
+            node_ips: match self.ips_given {
+                true => self.ips.clone(),
+                false => crate::node_ip::complete(&self.ips, &cluster.cluster_cidrs),
+            },
             external_ips: self.external_ips.clone(),
             labels: self.labels.clone(),
             taints: self.taints.clone(),
@@ -75,9 +92,23 @@ impl Node {
             cluster_domain: cluster.cluster_domain.clone(),
             kubelet_version: apiserver::GIT_VERSION.to_owned(),
             provider_id: self.provider_id.clone(),
+            external_cloud_provider: external,
+            annotations,
             ..kubelet::Config::default()
         }
     }
+}
+
+/// `--kubelet-arg`, of which there is one: whether the cloud provider is external.
+fn kubelet_args(all: &[String]) -> Result<bool> {
+    let mut external = false;
+    for arg in all {
+        match arg.trim_start_matches('-') {
+            "cloud-provider=external" => external = true,
+            _ => bail!("--kubelet-arg: {arg:?} is not known: only cloud-provider=external is"),
+        }
+    }
+    Ok(external)
 }
 
 /// `--with-node-id`: eight digits that this data directory keeps.

@@ -1,20 +1,39 @@
 //! Which address this machine is reached at.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
+use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
 /// The source address of the default route; without one, the first address of an interface that is up; without that, loopback.
 pub fn detect() -> IpAddr {
-    routed().or_else(first).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    routed(false).or_else(first).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
-/// Connecting a UDP socket sends nothing but chooses a route. The address is one that documentation is free to use.
-fn routed() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((Ipv4Addr::new(203, 0, 113, 1), 9)).ok()?;
-    socket.local_addr().ok().map(|a| a.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+/// One address of each family of the pods, those of `known` first: a node of a dual-stack cluster is reached by both.
+pub fn complete(known: &[IpAddr], pods: &[IpNet]) -> Vec<IpAddr> {
+    let mut ips = Vec::new();
+    for v6 in pods.iter().map(|c| c.addr().is_ipv6()) {
+        let ip = known.iter().copied().find(|ip| ip.is_ipv6() == v6).or_else(|| routed(v6));
+        ips.extend(ip.filter(|ip| !ips.contains(ip)));
+    }
+    if ips.is_empty() { known.to_vec() } else { ips }
+}
+
+/// Connecting a UDP socket sends nothing but chooses a route. The addresses are ones that documentation is free to use.
+fn routed(v6: bool) -> Option<IpAddr> {
+    let (any, there): (IpAddr, IpAddr) = match v6 {
+        false => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(203, 0, 113, 1).into()),
+        true => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((there, 9)).ok()?;
+    socket.local_addr().ok().map(|a| a.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified() && !link_local(ip))
+}
+
+fn link_local(ip: &IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 fn first() -> Option<IpAddr> {

@@ -67,6 +67,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     let options = agent::Options {
         node: node.kubelet(&paths, &cluster),
         backend: cluster.network_backend.parse().unwrap_or_default(),
+        external: cluster.network_external,
         interface: node.interface.clone(),
         cluster_cidrs: cluster.cluster_cidrs,
         service_cidrs: cluster.service_cidrs,

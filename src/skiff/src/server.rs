@@ -85,8 +85,9 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         cluster_dns: cluster_dns(&flags),
         cluster_domain: flags.cluster_domain.clone(),
         version: apiserver::GIT_VERSION.to_owned(),
-        external_cloud_provider: true,
+        external_cloud_provider: !flags.disable_cloud_controller,
         network_backend: flags.network_backend.to_string(),
+        network_external: flags.network_external_ip,
     };
     let bootstrap = security.authentication.bootstrap.clone();
     let agents = Agents {
@@ -140,6 +141,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
             flags.cluster_cidr.clone(),
             server.engine().kinds(),
         );
+        config.cloud_nodes = !flags.disable_cloud_controller;
         config.signing = Some(signing(pki.clone(), flags.cluster_signing_duration));
         let context = controllers::Context::new(manager.clone(), clock.clone(), config, stop.clone());
         tasks.spawn(controllers::run(context, stop.clone()));
@@ -160,6 +162,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         let options = agent::Options {
             node: node.kubelet(&paths, &settings),
             backend: flags.network_backend,
+            external: flags.network_external_ip,
             interface: node.interface.clone(),
             cluster_cidrs: settings.cluster_cidrs,
             service_cidrs: settings.service_cidrs,
@@ -203,8 +206,8 @@ fn signing(pki: Arc<pki::Pki>, lifetime: jiff::SignedDuration) -> controllers::c
 
 /// The `n`th address of the service network, counted from 1, which is the `kubernetes` Service's.
 fn service_ip(flags: &ServerFlags, n: u8) -> IpAddr {
-    let nth = flags.service_cidr.first().and_then(|c| c.hosts().nth(usize::from(n) - 1));
-    nth.unwrap_or_else(|| IpAddr::from([10, 43, 0, n]))
+    let first = flags.service_cidr.first().copied();
+    first.map_or(IpAddr::from([10, 43, 0, n]), |c| network::nth(&c, n.into()))
 }
 
 fn cluster_dns(flags: &ServerFlags) -> IpAddr {

@@ -49,6 +49,9 @@ pub struct Settings {
     /// How pods of different nodes reach each other: `vxlan`, `host-gw`, `none`.
     #[serde(default)]
     pub network_backend: String,
+    /// Whether they reach each other's nodes by their ExternalIP.
+    #[serde(default)]
+    pub network_external: bool,
 }
 
 /// The answer to a [`Request`], beside the certificate that is in it.

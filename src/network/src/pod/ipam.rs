@@ -138,7 +138,7 @@ fn number(ip: IpAddr) -> u128 {
 }
 
 /// The `n`th address of a network.
-pub(crate) fn nth(cidr: &IpNet, n: u128) -> IpAddr {
+pub fn nth(cidr: &IpNet, n: u128) -> IpAddr {
     match cidr {
         IpNet::V4(c) => Ipv4Addr::from(u32::from(c.network()).wrapping_add(n as u32)).into(),
         IpNet::V6(c) => Ipv6Addr::from(u128::from(c.network()).wrapping_add(n)).into(),

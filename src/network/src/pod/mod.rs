@@ -21,7 +21,7 @@ use crate::overlay::Overlay;
 use crate::uplink::{self, Uplink};
 use crate::{Config, Error, Nodes};
 pub(crate) use bridge::index as link_index;
-pub(crate) use ipam::nth;
+pub use ipam::nth;
 use ipam::{Ipam, Record};
 
 /// In the state directory: this node's networks, so that a node comes up without a server.
