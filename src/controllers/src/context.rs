@@ -23,6 +23,8 @@ pub struct Config {
     pub node_grace: jiff::SignedDuration,
     /// Above so many terminated pods the oldest are deleted: `--terminated-pod-gc-threshold`. 0: never.
     pub terminated_pods: usize,
+    /// Whether nodes that wait for a cloud provider get skiff's own: unless `--disable-cloud-controller`.
+    pub cloud_nodes: bool,
     /// What approved certificate requests are signed with; `None`: they are left to others.
     pub signing: Option<Signing>,
     /// The kinds that namespace deletion and garbage collection look after.
@@ -41,6 +43,7 @@ impl Config {
             node_prefix: (24, 64),
             node_grace: jiff::SignedDuration::from_secs(40),
             terminated_pods: 12500,
+            cloud_nodes: true,
             signing: None,
             registry,
         }

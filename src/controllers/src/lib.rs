@@ -10,6 +10,7 @@
 
 mod batch;
 mod claim;
+pub mod cloud_node;
 mod context;
 mod cron_job;
 pub mod csr;
@@ -52,6 +53,9 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     all.spawn(gc::run(ctx.clone(), stop.clone()));
     all.spawn(node::run(ctx.clone(), stop.clone()));
     all.spawn(node::eviction::run(ctx.clone(), stop.clone()));
+    if ctx.config.cloud_nodes {
+        all.spawn(cloud_node::run(ctx.clone(), stop.clone()));
+    }
     all.spawn(pod_gc::run(ctx.clone(), stop.clone()));
     all.spawn(job::run(ctx.clone(), stop.clone()));
     all.spawn(daemon_set::run(ctx.clone(), stop.clone()));

@@ -31,6 +31,8 @@ pub struct Config {
     /// `spec.podCIDRs` is the node IPAM controller's, but a single node may bring its own.
     pub pod_cidrs: Vec<String>,
     pub provider_id: Option<String>,
+    /// `--cloud-provider=external`: the node waits, tainted, until a cloud provider has set its addresses.
+    pub external_cloud_provider: bool,
     /// `v1.36.0+skiff0.1.0`
     pub kubelet_version: String,
     /// `status.daemonEndpoints`: where the API server reaches this kubelet, if by a port.
@@ -67,6 +69,7 @@ impl Default for Config {
             max_pods: 110,
             pod_cidrs: Vec::new(),
             provider_id: None,
+            external_cloud_provider: false,
             kubelet_version: "v1.36.0+skiff".into(),
             port: 10250,
             log_max_bytes: 10 << 20,

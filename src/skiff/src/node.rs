@@ -67,22 +67,23 @@ impl Node {
     }
 
     pub fn kubelet(&self, paths: &Paths, cluster: &Settings) -> kubelet::Config {
+        let ips = match self.ips_given {
+            true => self.ips.clone(),
+            false => crate::node_ip::complete(&self.ips, &cluster.cluster_cidrs),
+        };
         let external = self.external_cloud_provider || cluster.external_cloud_provider;
         let list = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
         let mut annotations = BTreeMap::new();
         if external {
             // what skiff's own provider tells the others
-            annotations.insert("alpha.kubernetes.io/provided-node-ip".to_owned(), list(&self.ips));
-            annotations.insert("skiff.sh/internal-ip".into(), list(&self.ips));
+            annotations.insert("alpha.kubernetes.io/provided-node-ip".to_owned(), list(&ips));
+            annotations.insert("skiff.sh/internal-ip".into(), list(&ips));
             annotations.insert("skiff.sh/external-ip".into(), list(&self.external_ips));
             annotations.insert("skiff.sh/hostname".into(), self.name.clone());
         }
         kubelet::Config {
             node_name: self.name.clone(),
-            node_ips: match self.ips_given {
-                true => self.ips.clone(),
-                false => crate::node_ip::complete(&self.ips, &cluster.cluster_cidrs),
-            },
+            node_ips: ips,
             external_ips: self.external_ips.clone(),
             labels: self.labels.clone(),
             taints: self.taints.clone(),

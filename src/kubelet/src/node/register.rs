@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::k8s_openapi::api::core::v1::{Node, NodeSpec};
+use api::k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
 use api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use api::{Object, Resource, Status};
 use client::{Api, Target, WriteOptions};
@@ -101,6 +101,17 @@ fn labels(ctx: &Context) -> BTreeMap<String, String> {
     all
 }
 
+/// Those that were asked for, and the one that says that a cloud provider has not seen the node yet.
+fn taints(ctx: &Context) -> Vec<Taint> {
+    let waits = ctx.config.external_cloud_provider.then(|| Taint {
+        key: "node.cloudprovider.kubernetes.io/uninitialized".into(),
+        value: Some("true".into()),
+        effect: "NoSchedule".into(),
+        time_added: None,
+    });
+    ctx.config.taints.iter().cloned().chain(waits).collect()
+}
+
 async fn register(ctx: &Context) -> Result<Arc<Object>, Status> {
     let api = Api::<Node>::new(ctx.client.clone());
     let node = Node {
@@ -111,7 +122,7 @@ async fn register(ctx: &Context) -> Result<Arc<Object>, Status> {
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
-            taints: (!ctx.config.taints.is_empty()).then(|| ctx.config.taints.clone()),
+            taints: Some(taints(ctx)).filter(|t| !t.is_empty()),
             pod_cidr: ctx.config.pod_cidrs.first().cloned(),
             pod_cidrs: (!ctx.config.pod_cidrs.is_empty()).then(|| ctx.config.pod_cidrs.clone()),
             provider_id: ctx.config.provider_id.clone(),

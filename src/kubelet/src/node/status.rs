@@ -40,7 +40,11 @@ pub(crate) fn generate(i: &Inputs<'_>) -> NodeStatus {
     let m = i.machine;
     let old = i.old.cloned().unwrap_or_default();
     NodeStatus {
-        addresses: Some(addresses.chain(outside).chain([name]).collect()),
+        addresses: match old.addresses {
+            // the provider's
+            Some(set) if i.config.external_cloud_provider && !set.is_empty() => Some(set),
+            _ => Some(addresses.chain(outside).chain([name]).collect()),
+        },
         // what eviction would take back is not given out
         allocatable: Some(resources(i, reserved(i))),
         capacity: Some(capacity),
