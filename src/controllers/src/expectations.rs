@@ -2,12 +2,16 @@
 //!
 //! While anything is outstanding the controller neither creates nor deletes, so a stale cache never makes it overshoot.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::ObjectKey;
+use api::{Object, Resource};
+use client::{Change, ObjectKey};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::pods::controller_key;
 
 /// An event may have been lost: after this the cache is believed.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -50,6 +54,27 @@ impl Expectations {
     /// The owner is gone.
     pub fn forget(&self, owner: &ObjectKey) {
         self.by_owner.lock().remove(owner);
+    }
+
+    /// What a change of a pod shows of what its controller, a `K`, has done. Returns whom it concerns: the pod's controllers,
+    /// before and now.
+    pub fn pod_changed<K: Resource>(&self, change: &Change) -> BTreeSet<ObjectKey> {
+        let key = |pod: &Option<Arc<Object>>| pod.as_ref().and_then(|o| controller_key::<K>(o));
+        let (before, now) = (key(&change.old), key(&change.new));
+        // deleted and made again under the same name, while nobody looked
+        let replaced = change.old.as_ref().zip(change.new.as_ref()).is_some_and(|(o, n)| o.uid() != n.uid());
+        if let (Some(key), Some(old)) = (&before, change.old.as_ref().filter(|_| replaced)) {
+            self.deleted(key, old.uid());
+        }
+        if let Some(key) = now.as_ref().filter(|_| change.old.is_none() || replaced) {
+            self.created(key, 1);
+        }
+        let pod = change.object();
+        if let Some(key) = now.as_ref().or(before.as_ref()).filter(|_| change.new.is_none() || pod.meta().is_deleting())
+        {
+            self.deleted(key, pod.uid());
+        }
+        before.into_iter().chain(now).collect()
     }
 
     fn with(&self, owner: &ObjectKey, change: impl FnOnce(&mut Outstanding)) {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use api::{Object, Resource, Value};
 use client::{Client, Patch, Target, WriteOptions};
+/// RFC 7386 on trees.
+pub use json_patch::merge;
 use serde_json::json;
 
 use crate::Error;
@@ -11,23 +13,6 @@ use crate::Error;
 /// Numbers that upstream omits when zero.
 pub fn omit_zero(n: i32) -> Value {
     if n == 0 { Value::Null } else { json!(n) }
-}
-
-/// RFC 7386 on trees.
-pub fn merge(tree: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *tree = patch.clone();
-        return;
-    };
-    if !tree.is_object() {
-        *tree = json!({});
-    }
-    for (k, v) in patch {
-        match (v, tree.as_object_mut()) {
-            (Value::Null, Some(o)) => drop(o.remove(k)),
-            _ => merge(&mut tree[k.as_str()], v),
-        }
-    }
 }
 
 /// Merges `status` (nulls remove) into the status of `object`. Returns the newer object if there was a difference.

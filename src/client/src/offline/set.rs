@@ -141,20 +141,23 @@ impl Set {
     pub fn put(&mut self, object: Arc<Object>) -> bool {
         match self.place(key(&object)) {
             Ok(i) if self.objects[i].revision() > object.revision() && self.objects[i].uid() == object.uid() => false,
-            Ok(i) => {
-                let told = self.is_news(&self.objects[i], &object);
-                if told {
-                    self.dirty.insert(owned(&object));
-                }
-                self.objects[i] = object;
-                told
-            }
+            Ok(i) => self.swap(i, object),
             Err(i) => {
                 self.dirty.insert(owned(&object));
                 self.objects.insert(i, object);
                 true
             }
         }
+    }
+
+    fn swap(&mut self, place: usize, object: Arc<Object>) -> bool {
+        let is_news = self.is_news(&self.objects[place], &object);
+        if is_news {
+            self.dirty.insert(owned(&object));
+        }
+        // also where nothing is to be written: one copy, the informer's
+        self.objects[place] = object;
+        is_news
     }
 
     pub fn remove(&mut self, object: &Object) -> bool {
@@ -181,20 +184,8 @@ impl Set {
         }
         for object in fresh {
             changed |= match self.place(key(&object)) {
-                Ok(i) if self.objects[i].revision() == object.revision() => {
-                    // one copy: the informer's
-                    self.objects[i] = object;
-                    false
-                }
                 // what a server lists is right, however old it looks
-                Ok(i) => {
-                    let told = self.is_news(&self.objects[i], &object);
-                    if told {
-                        self.dirty.insert(owned(&object));
-                    }
-                    self.objects[i] = object;
-                    told
-                }
+                Ok(i) => self.swap(i, object),
                 Err(_) => self.put(object),
             };
         }

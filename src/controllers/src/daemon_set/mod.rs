@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use crate::claim::{by_owner, claim};
 use crate::deployment::scaled;
 use crate::expectations::Expectations;
-use crate::pods::controller_key;
 use crate::{Context, Error, history, pods, status};
 use plan::{Pace, Place, plan};
 
@@ -66,7 +65,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         q.add(ObjectKey::of(c.object()));
     });
     let (q, me) = (queue.clone(), this.clone());
-    pods.on_change(move |c| me.pod_changed(c, &q));
+    pods.on_change(move |c| me.expectations.pod_changed::<DaemonSet>(c).into_iter().for_each(|key| q.add(key)));
     let (q, me) = (queue.clone(), this.clone());
     this.nodes.on_change(move |c| {
         if node_matters(c) {
@@ -119,22 +118,6 @@ fn pace(spec: &DaemonSetSpec, nodes: i32) -> Pace {
 }
 
 impl DaemonSets {
-    fn pod_changed(&self, change: &Change, queue: &WorkQueue<ObjectKey>) {
-        let pod = change.object();
-        let keys = [&change.old, &change.new].map(|o| o.as_ref().and_then(|o| controller_key::<DaemonSet>(o)));
-        if let Some(key) = &keys[1]
-            && change.old.is_none()
-        {
-            self.expectations.created(key, 1);
-        }
-        if let Some(key) = keys[1].as_ref().or(keys[0].as_ref())
-            && (change.new.is_none() || pod.meta().is_deleting())
-        {
-            self.expectations.deleted(key, pod.uid());
-        }
-        keys.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().for_each(|k| queue.add(k));
-    }
-
     async fn sync(&self, key: ObjectKey) -> Result<Requeue, Error> {
         let Some(object) = self.sets.get(&key.namespace, &key.name) else { return Ok(None) };
         let set = object.view::<DaemonSet>()?;

@@ -95,22 +95,11 @@ fn finished(conditions: &Conditions) -> Option<Timestamp> {
 
 impl Jobs {
     fn pod_changed(&self, change: &Change, queue: &WorkQueue<ObjectKey>) {
-        let keys = [&change.old, &change.new].map(|o| o.as_ref().and_then(|o| controller_key::<Job>(o)));
         let pod = change.object();
-        if let Some(key) = &keys[1]
-            && change.old.is_none()
-        {
-            self.expectations.created(key, 1);
-        }
-        if let Some(key) = keys[1].as_ref().or(keys[0].as_ref())
-            && (change.new.is_none() || pod.meta().is_deleting())
-        {
-            self.expectations.deleted(key, pod.uid());
-        }
         if change.new.is_some() && holds_finalizer(pod) && self.job_of(pod).is_none() {
             self.orphans.add(ObjectKey::of(pod));
         }
-        keys.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().for_each(|key| queue.add(key));
+        self.expectations.pod_changed::<Job>(change).into_iter().for_each(|key| queue.add(key));
     }
 
     /// The job that controls a pod, as cached.

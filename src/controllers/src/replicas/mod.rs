@@ -109,38 +109,19 @@ pub async fn run<K: Replicated>(ctx: Context, stop: CancellationToken) {
 
 impl Replicas {
     fn pod_changed<K: Replicated>(&self, change: &Change, queue: &WorkQueue<ObjectKey>) {
-        let pod = change.object();
-        let owner = controller_key::<K>(pod);
-        let replaced = change.old.as_ref().zip(change.new.as_ref()).is_some_and(|(o, n)| o.uid() != n.uid());
-        if let Some(old_owner) = change.old.as_ref().and_then(|o| controller_key::<K>(o)) {
-            if replaced && let Some(old) = &change.old {
-                self.expectations.deleted(&old_owner, old.uid());
-            }
-            if owner.as_ref() != Some(&old_owner) {
-                queue.add(old_owner);
+        let (pod, now) = (change.object(), change.new.as_ref().and_then(|o| controller_key::<K>(o)));
+        for owner in self.expectations.pod_changed::<K>(change) {
+            if Some(&owner) != now.as_ref() || matters(change) {
+                queue.add(owner);
             }
         }
-        match owner {
-            Some(owner) => {
-                if change.old.is_none() || replaced {
-                    self.expectations.created(&owner, 1);
-                }
-                if change.new.is_none() || pod.meta().is_deleting() {
-                    self.expectations.deleted(&owner, pod.uid());
-                }
-                if matters(change) {
-                    queue.add(owner);
+        if change.new.is_some() && pod.meta().controller().is_none() && orphan_matters(change) {
+            for set in self.owners.list(Some(pod.namespace())) {
+                let matches = set.view::<K>().ok().and_then(|s| s.selector().ok());
+                if matches.is_some_and(|s| !s.is_everything() && s.matches(&pod.meta().labels)) {
+                    queue.add(ObjectKey::of(&set));
                 }
             }
-            None if pod.meta().controller().is_none() && change.new.is_some() && orphan_matters(change) => {
-                for set in self.owners.list(Some(pod.namespace())) {
-                    let matches = set.view::<K>().ok().and_then(|s| s.selector().ok());
-                    if matches.is_some_and(|s| !s.is_everything() && s.matches(&pod.meta().labels)) {
-                        queue.add(ObjectKey::of(&set));
-                    }
-                }
-            }
-            None => {}
         }
     }
 
