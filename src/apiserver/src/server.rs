@@ -47,7 +47,17 @@ impl Server {
         let engine = Arc::new(Engine::new(store, Routes::new(registry), plugins, authorizer, specials));
         tokio::spawn(crd::Controller::new(&engine).run(stop.clone()));
         let (discovery, metrics) = (Discovery::default(), Metrics::default());
-        Server { front: Arc::new(Front { engine, authenticator, discovery, health, metrics, stop }) }
+        Server {
+            front: Arc::new(Front {
+                engine,
+                authenticator,
+                discovery,
+                health,
+                metrics,
+                stop,
+                revoked: tokio::sync::watch::channel(()).0,
+            }),
+        }
     }
 
     pub fn engine(&self) -> &Arc<Engine> {
@@ -56,6 +66,11 @@ impl Server {
     /// The checks behind `/readyz` and its like.
     pub fn health(&self) -> &Health {
         &self.front.health
+    }
+
+    /// Ends the connections whose certificates authentication refuses by now, with the watches on them.
+    pub fn drop_revoked(&self) {
+        self.front.revoked.send_replace(());
     }
 
     /// The API for `user`, without a socket.

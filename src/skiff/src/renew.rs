@@ -50,7 +50,6 @@ impl Renewal {
                     tokio::time::sleep(jittered(wait)).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
-                tracing::info!("the node's certificate was renewed");
             }
         })
         .await;
@@ -73,13 +72,33 @@ impl Renewal {
                         }
                         return;
                     }
-                    // refused: that shows elsewhere
+                    Ok(answer) if answer.status == 401 => return self.refused().await,
                     Ok(_) => return,
                     Err(error) => tracing::debug!(server, %error, "no settings"),
                 }
             }
             tokio::time::sleep(jittered(wait)).await;
             wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// The node's certificate counts no more.
+    async fn refused(&mut self) {
+        let Some(token) = &self.token else {
+            tracing::error!("the server refuses this node's certificate; to join anew, give a token");
+            return;
+        };
+        tracing::warn!("the server refuses this node's certificate; joining anew");
+        let dir = self.member.dir().to_owned();
+        match Member::join(&dir, &self.node, &self.password, token, &self.servers).await {
+            Ok(member) => {
+                self.member = member;
+                match self.member.tls() {
+                    Ok(tls) => drop(self.tls.send_replace(tls)),
+                    Err(error) => tracing::error!(%error, "the new certificate cannot be used"),
+                }
+            }
+            Err(error) => tracing::error!(error = format!("{error:#}"), "this machine cannot join anew"),
         }
     }
 
@@ -110,6 +129,7 @@ impl Renewal {
                 self.member.renewed(identity)?;
             }
         }
+        tracing::info!("the node's certificate was renewed");
         self.tls.send_replace(self.member.tls()?);
         Ok(())
     }

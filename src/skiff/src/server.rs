@@ -134,7 +134,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     };
     server.publish(&address).await.context("the kubernetes service")?;
     let manager = server.client(User::system("system:kube-controller-manager"));
-    tasks.spawn(agents::follow(manager.clone(), clock.clone(), bootstrap, hub, stop.clone()));
+    tasks.spawn(agents::follow(manager.clone(), clock.clone(), bootstrap, hub, server.clone(), stop.clone()));
     if !flags.disable.contains(&Component::Controllers) {
         let mut config = controllers::Config::new(
             pki.server_ca.pem().to_owned(),

@@ -12,15 +12,17 @@ use tokio_util::sync::CancellationToken;
 use tunnel::Hub;
 
 use super::password::secret_name;
+use crate::Server;
 use crate::authn::bootstrap::{BootstrapTokens, NAMESPACE, TYPE, expiration};
 use crate::authn::revoked;
 
-/// Runs until `stop`. `client` must be allowed everything.
+/// Runs until `stop`: the tunnels are those of `hub`, the connections those of `server`. `client` must be allowed everything.
 pub async fn follow(
     client: Arc<dyn Client>,
     clock: Arc<dyn Clock>,
     bootstrap: Arc<BootstrapTokens>,
     hub: Arc<Hub>,
+    server: Server,
     stop: CancellationToken,
 ) {
     let revoked = Selector { namespace: revoked::NAMESPACE.into(), ..Selector::of::<ConfigMap>() };
@@ -28,6 +30,7 @@ pub async fn follow(
     let revoked = Informer::start(client.clone(), revoked, stop.clone());
     revoked.on_change(move |change| {
         let old = change.old.as_ref().map(|o| revoked::times(o)).unwrap_or_default();
+        server.drop_revoked();
         for (node, at) in change.new.as_ref().map(|o| revoked::times(o)).unwrap_or_default() {
             if old.get(&node) != Some(&at) && hub.is_connected(&node) {
                 tracing::warn!(node, "the node is revoked");

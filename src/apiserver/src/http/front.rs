@@ -39,6 +39,8 @@ pub(crate) struct Front {
     pub health: health::Health,
     pub metrics: Metrics,
     pub stop: CancellationToken,
+    /// Turns when certificates that were good are so no more.
+    pub revoked: tokio::sync::watch::Sender<()>,
 }
 
 /// A request that has been let in.

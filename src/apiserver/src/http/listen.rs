@@ -63,6 +63,7 @@ async fn connection(front: Arc<Front>, acceptor: TlsAcceptor, socket: TcpStream)
     let certificates = chain.iter().map(|c| c.to_vec()).collect();
     let peer = Arc::new(Peer { certificates, is_local });
     let stop = front.stop.clone();
+    let revoked = revoked(front.clone(), peer.clone());
     let service = service_fn(move |request| {
         let (front, peer) = (front.clone(), peer.clone());
         async move { Ok::<_, Infallible>(front.serve(peer, request).await) }
@@ -81,6 +82,7 @@ async fn connection(front: Arc<Front>, acceptor: TlsAcceptor, socket: TcpStream)
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
+        () = revoked => return,
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -88,5 +90,18 @@ async fn connection(front: Arc<Front>, acceptor: TlsAcceptor, socket: TcpStream)
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Until the peer's certificate counts no more. What it has open would run on for minutes otherwise.
+async fn revoked(front: Arc<Front>, peer: Arc<Peer>) {
+    if peer.certificates.is_empty() {
+        return std::future::pending().await;
+    }
+    let mut turns = front.revoked.subscribe();
+    while turns.changed().await.is_ok() {
+        if front.authenticator.authenticate(&http::HeaderMap::new(), &peer.certificates).is_err() {
+            return;
+        }
     }
 }
