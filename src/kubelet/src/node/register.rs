@@ -40,14 +40,14 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         };
         tracing::info!(node = ctx.config.node_name, "node registered");
         let (mut pressure, mut going) = (ctx.pressure.subscribe(), ctx.shutting_down.subscribe());
-        let (deleted, equipped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (tell_deleted, tell_equipped, name) = (deleted.clone(), equipped.clone(), ctx.config.node_name.clone());
+        let (deleted, touched) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell_deleted, tell_touched, name) = (deleted.clone(), touched.clone(), ctx.config.node_name.clone());
         ctx.nodes.on_change(move |c| match &c.new {
             _ if c.object().name() != name => {}
             None => tell_deleted.notify_one(),
             Some(o) => {
-                if o.view::<Node>().ok().and_then(|n| n.status.as_ref()).is_some_and(status::has_unoffered) {
-                    tell_equipped.notify_one();
+                if o.view::<Node>().ok().and_then(|n| n.status.as_ref()).is_some_and(status::is_others) {
+                    tell_touched.notify_one();
                 }
             }
         });
@@ -61,8 +61,8 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                 _ = going.changed() => {}
                 // the status write finds it gone, and registers it anew
                 () = deleted.notified() => heartbeat = true,
-                // somebody gave the node a resource: pods may have it
-                () = equipped.notified() => {}
+                // somebody gave the node a resource, or gave it up while it was away
+                () = touched.notified() => {}
                 () = tokio::time::sleep(HEARTBEAT) => heartbeat = true,
             }
             ready = ctx.network.ready();

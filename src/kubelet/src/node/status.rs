@@ -98,10 +98,12 @@ fn resources(i: &Inputs<'_>, reserved: i64) -> BTreeMap<String, Quantity> {
     old.into_iter().filter(|(name, _)| is_extended(name)).chain(own).collect()
 }
 
-/// Whether the node has an extended resource that it does not offer to pods.
-pub(crate) fn has_unoffered(s: &NodeStatus) -> bool {
+/// Whether somebody else has written what the kubelet must answer: an extended resource that is not offered to pods yet, or
+/// conditions that nobody knew while the node was away.
+pub(crate) fn is_others(s: &NodeStatus) -> bool {
     let offered = |name: &str| s.allocatable.as_ref().and_then(|a| a.get(name));
     s.capacity.iter().flatten().any(|(name, n)| is_extended(name) && offered(name) != Some(n))
+        || s.conditions.iter().flatten().any(|c| c.status == "Unknown")
 }
 
 /// `IsExtendedResourceName`: of a domain that is not Kubernetes' own.
