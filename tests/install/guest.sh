@@ -35,6 +35,8 @@ if [[ $p == guest ]]; then
   printf '[Unit]\nAfter=multi-user.target\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=/opt/guest-checks\nStandardOutput=tty\nTTYPath=/dev/ttyS0\n[Install]\nWantedBy=default.target\n' \
     >"$root/etc/systemd/system/guest-checks.service"
   ln -s ../guest-checks.service "$root/etc/systemd/system/multi-user.target.wants/guest-checks.service"
+  # a login would hang the console up
+  ln -s /dev/null "$root/etc/systemd/system/serial-getty@ttyS0.service"
 else
   printf '#!/sbin/openrc-run\nstart() { setsid /opt/guest-checks >/dev/ttyS0 2>&1 </dev/null & }\n' >"$root/etc/init.d/guest-checks"
   chmod 755 "$root/etc/init.d/guest-checks"

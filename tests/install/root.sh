@@ -143,6 +143,23 @@ grep "nftables is missing" "$work/out"
 at server mv /opt/nft /usr/sbin/nft
 at server skiff-uninstall.sh
 
+step "from a checkout, and from an unpacked release; two services"
+at server mkdir -p /opt/checkout/src/skiff
+cp "$repo/install.sh" "$work/server/opt/checkout/"
+at server touch /opt/checkout/src/skiff/Cargo.toml
+at server sh -c 'printf "#!/bin/sh\nmkdir -p \$CARGO_TARGET_DIR/release\ncp /opt/skiff \$CARGO_TARGET_DIR/release/\n" >/usr/local/sbin/cargo
+  ln -s true /usr/bin/cc; chmod 755 /usr/local/sbin/cargo'
+at server INSTALL_SKIFF_SKIP_START=true /opt/checkout/install.sh server --node-name one | grep building
+at server rm -r /opt/checkout/src /opt/checkout/target /usr/local/sbin/cargo /usr/bin/cc
+at server cp /opt/skiff /opt/checkout/
+at server INSTALL_SKIFF_SKIP_START=true INSTALL_SKIFF_NAME=two INSTALL_SKIFF_EXEC="server --node-name two" SKIFF_DATA_DIR=/var/lib/two /opt/checkout/install.sh
+at server rm -r /opt/checkout
+at server sh -c '. /etc/skiff/skiff-two.install; echo "$role $args $data_dir"' | grep "server '--node-name=two' /var/lib/two"
+at server skiff-uninstall.sh | grep "skiff-two stays"
+at server skiff --version
+at server skiff-two-uninstall.sh
+diff "$work/before.server" <(traces server) || fail "traces are left"
+
 step "from a file"
 install server SKIFF_BIN=/opt/skiff -- server --node-name one --token sesame --node-label=disk=ssd
 [[ $(at server kubectl get nodes -l disk=ssd -o 'jsonpath={.items[*].metadata.name}') == one ]] || fail "the flags were lost"

@@ -32,6 +32,13 @@ pub struct Reply {
     pub body: Value,
 }
 
+async fn read(response: http::Response<Body>) -> Result<Reply, String> {
+    let (head, body) = response.into_parts();
+    let bytes = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
+    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+    Ok(Reply { code: head.status, headers: head.headers, body })
+}
+
 impl Reply {
     /// The body of a 2xx; a panic with the answer otherwise.
     #[track_caller]
@@ -90,13 +97,14 @@ impl Api {
 
     async fn json(&self, method: Method, path: &str, content_type: &str, body: Option<&Value>) -> Reply {
         let body = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
-        let (head, body) = self.send(method, path, content_type, body).await.into_parts();
-        let bytes = body.collect().await.expect("a whole answer").to_bytes();
-        let body =
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
-        Reply { code: head.status, headers: head.headers, body }
+        read(self.send(method, path, content_type, body).await).await.unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
+    /// As [`Api::try_get`], where the server may be away.
+    pub async fn ask(&self, path: &str) -> Result<Reply, String> {
+        let request = http::Request::get(path).body(Body::empty()).expect("a request");
+        read(self.kube.send(request).await.map_err(|e| e.to_string())?).await
+    }
     pub async fn try_get(&self, path: &str) -> Reply {
         self.json(Method::GET, path, "application/json", None).await
     }

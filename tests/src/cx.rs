@@ -101,6 +101,11 @@ impl Cx {
         cx
     }
 
+    /// The same after the server was started again: the old connections are broken.
+    pub async fn again(&self) -> Cx {
+        Cx { server: self.server.clone(), api: self.server.api().await, ns: self.ns.clone() }
+    }
+
     /// A path in this test's namespace: `pods/x` of the core group.
     pub fn core(&self, rest: &str) -> String {
         format!("/api/v1/namespaces/{}/{rest}", self.ns)

@@ -63,7 +63,7 @@ async fn entered(cx: &Cx, pod: &str, deadline: Duration) -> Duration {
     let began = Instant::now();
     let path = cx.core(&format!("pods/{pod}/log?limitBytes=1"));
     until(&format!("{pod} is reached"), deadline, async || {
-        let reply = cx.api.try_get(&path).await;
+        let reply = cx.api.ask(&path).await?;
         if reply.code.is_success() { Ok(()) } else { Err(reply.body.to_string()) }
     })
     .await;
@@ -112,10 +112,12 @@ async fn server_killed_under_load(cluster: Arc<Cluster>, cx: Cx) {
         })
         .await;
     };
+    let mut cx = cx;
     for _ in 0..2 {
         more(50).await;
         cluster.server.kill();
         cluster.server.start();
+        cx = cx.again().await;
         for agent in &cluster.agents {
             for pod in on(&cx, &agent.name).await {
                 let took = entered(&cx, &pod, SOON).await;
@@ -244,6 +246,7 @@ async fn moved_server(cluster: Arc<Cluster>, cx: Cx) {
     netns.ip(&format!("addr add {}/24 dev up0", Lan::address(101)));
     netns.ip("route replace default via 192.0.2.254");
     cluster.server.start();
+    let cx = cx.again().await;
     let mut args = vec!["--server".to_owned(), format!("https://{}:6443", Lan::address(101))];
     args.extend(["--token".into(), cluster.token()]);
     agent.stop();
@@ -270,7 +273,7 @@ async fn edge_without_server(cluster: Arc<Cluster>, cx: Cx) {
 
     cluster.server.stop();
     // a container that dies is started again
-    let inside = || pids(agent, "httpd -f -p 80");
+    let inside = || pids(agent, "httpd -f -p 80 -h /www");
     let died = inside();
     assert_eq!(died.len(), 1, "{died:?}");
     tests::machine::succeed(std::process::Command::new("kill").args(["-9", &died[0]]));
@@ -289,6 +292,7 @@ async fn edge_without_server(cluster: Arc<Cluster>, cx: Cx) {
     let now = inside();
 
     cluster.server.start();
+    let cx = cx.again().await;
     cx.node_ready("n2").await;
     let told = |p: &Value| is_ready(p) && p["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(1);
     cx.pod_when("is told of", "web", told).await;
