@@ -41,9 +41,6 @@ impl Device {
             .map(|l| l.header.index)
             .ok_or_else(|| Error::Netlink { what: format!("find {name}"), source: rtnetlink::Error::RequestFailed })?;
         sysctl::set(&format!("ipv4/conf/{name}/route_localnet"), "1");
-        if self.addresses.iter().any(IpAddr::is_ipv6) {
-            sysctl::set(&format!("ipv6/conf/{name}/accept_dad"), "0");
-        }
         let up = LinkUnspec::new_with_index(index).mtu(self.mtu).up().build();
         netlink.link().set(up).execute().await.what(|| format!("set {name} up"))?;
         self.address(netlink, index).await?;

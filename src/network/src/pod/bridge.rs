@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
@@ -61,9 +61,11 @@ pub async fn index(netlink: &Handle, name: &str) -> Option<u32> {
     link.map(|l| l.header.index)
 }
 
+/// Adds an address that is ours by allocation, and so of use at once: nobody is asked whether he has it.
 pub async fn address(netlink: &Handle, index: u32, net: IpNet) -> Result<(), Error> {
-    ignore_exists(netlink.address().add(index, net.addr(), net.prefix_len()).execute().await)
-        .what(|| format!("add address {net}"))
+    let mut add = netlink.address().add(index, net.addr(), net.prefix_len());
+    add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    ignore_exists(add.execute().await).what(|| format!("add address {net}"))
 }
 
 /// Takes away the addresses that `which` picks, link-local ones aside.
@@ -133,6 +135,5 @@ fn settings(bridge: &str, v6: bool, uplink: &str) {
             sysctl::set(&accept, "2");
         }
         sysctl::set("ipv6/conf/all/forwarding", "1");
-        sysctl::set(&format!("ipv6/conf/{bridge}/accept_dad"), "0");
     }
 }

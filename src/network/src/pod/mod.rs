@@ -174,9 +174,13 @@ impl PodNetwork {
         }
         let (path, fresh) = (self.config.state_dir.join(CIDRS), self.config.state_dir.join(".pod-cidrs"));
         let bytes = serde_json::to_vec(cidrs).expect("networks encode");
-        std::fs::write(&fresh, bytes)
-            .and_then(|()| std::fs::rename(&fresh, &path))
-            .what(|| format!("write {}", path.display()))
+        let write = || {
+            std::fs::write(&fresh, bytes)?;
+            // a machine that loses its power now may come back without a server to ask
+            std::fs::File::open(&fresh)?.sync_all()?;
+            std::fs::rename(&fresh, &path)
+        };
+        write().what(|| format!("write {}", path.display()))
     }
 
     /// Makes the bridge for this node's pod CIDRs; adopts what an earlier process left.

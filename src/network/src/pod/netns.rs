@@ -9,9 +9,9 @@ use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
-use super::bridge::{ignore_exists, index};
+use super::bridge::{address, ignore_exists, index};
+use crate::Error;
 use crate::error::Context;
-use crate::{Error, sysctl};
 
 /// Whether `eth0` is there with these addresses: the pod is adopted, not set up.
 pub async fn has_eth0(namespace: &File, ips: &[IpAddr]) -> Result<bool, Error> {
@@ -53,10 +53,6 @@ pub async fn configure(
             .ok_or_else(|| Error::Netlink { what: format!("find {link}"), source: rtnetlink::Error::RequestFailed })?;
         let name = LinkUnspec::new_with_index(eth0).name("eth0").mtu(mtu).build();
         netlink.link().set(name).execute().await.what(|| "name eth0".into())?;
-        if ips.iter().any(IpAddr::is_ipv6) {
-            // the address is ours by allocation; waiting for duplicate detection would cost a second
-            sysctl::set("ipv6/conf/eth0/accept_dad", "0");
-        }
         netlink
             .link()
             .set(LinkUnspec::new_with_index(eth0).up().build())
@@ -64,8 +60,7 @@ pub async fn configure(
             .await
             .what(|| "set eth0 up".into())?;
         for ip in ips {
-            let prefix = if ip.is_ipv4() { 32 } else { 128 };
-            ignore_exists(netlink.address().add(eth0, ip, prefix).execute().await).what(|| format!("add {ip}"))?;
+            address(&netlink, eth0, ip.into()).await?;
         }
         for gateway in gateways {
             routes(&netlink, eth0, gateway).await?;
