@@ -300,17 +300,49 @@ pub fn register(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     Ok(unsafe { tokio::io::unix::AsyncFd::register(fd) }?)
 }
 
-/// Gives back the resident pages of program text, which the kernel maps generously and an idle process does not need.
-/// They come back from the page cache as they are run.
+/// Gives back the resident pages of program text and constants, which the kernel maps generously and an idle process does
+/// not need. They come back from the page cache as they are used. For a process with one thread.
 pub fn drop_text() -> io::Result<()> {
-    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let pagemap = std::fs::File::open("/proc/self/pagemap")?;
+    for line in maps.lines() {
         let mut parts = line.split_whitespace();
-        let (Some(range), Some("r-xp"), Some(path)) = (parts.next(), parts.next(), parts.nth(3)) else { continue };
+        let (Some(range), Some("r-xp" | "r--p"), Some(path)) = (parts.next(), parts.next(), parts.nth(3)) else {
+            continue;
+        };
         let Some((start, end)) = range.split_once('-').filter(|_| path.starts_with('/')) else { continue };
         let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { continue };
-        // SAFETY: an executable mapping of a file that is not writable: its pages are those of the file, there is
-        // nothing in them to lose.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+        drop_file_pages(&pagemap, start, end)?;
+    }
+    Ok(())
+}
+
+/// Of a range that nobody writes to: pages that were written before (relocations) are the process's own, and stay.
+fn drop_file_pages(pagemap: &std::fs::File, start: usize, end: usize) -> io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    const ENTRIES: usize = 512;
+    const PRESENT: u64 = 1 << 63;
+    const OF_FILE: u64 = 1 << 61;
+    // SAFETY: reads a constant of the system.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(io::Error::other)?;
+    let mut entries = [0; ENTRIES * 8];
+    for chunk in (start..end).step_by(page * ENTRIES) {
+        let pages = ((end - chunk) / page).min(ENTRIES);
+        let known = &mut entries[..pages * 8];
+        pagemap.read_exact_at(known, (chunk / page * 8) as u64)?;
+        let of_file = |n: usize| {
+            let entry = u64::from_ne_bytes(std::array::from_fn(|b| known[n * 8 + b]));
+            entry & (PRESENT | OF_FILE) == PRESENT | OF_FILE
+        };
+        let mut at = 0;
+        while at < pages {
+            let run = (at..pages).take_while(|n| of_file(*n)).count();
+            if run > 0 {
+                // SAFETY: pages of a file, read-only and as the file has them: there is nothing in them to lose.
+                unsafe { libc::madvise((chunk + at * page) as *mut libc::c_void, run * page, libc::MADV_DONTNEED) };
+            }
+            at += run + 1;
+        }
     }
     Ok(())
 }

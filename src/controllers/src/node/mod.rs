@@ -7,6 +7,7 @@ mod taints;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::k8s_openapi::api::coordination::v1::Lease;
 use api::k8s_openapi::api::core::v1::{Node, Pod};
@@ -32,6 +33,10 @@ struct Lifecycle {
     pods: Index,
     /// When this process last saw a sign of life, by node. Its own clock: the nodes' may differ.
     seen: Mutex<HashMap<String, Timestamp>>,
+    /// No node is ready: more likely it is this side that is cut off, and nobody is driven off. Upstream's master
+    /// disruption mode.
+    disrupted: AtomicBool,
+    queue: WorkQueue<ObjectKey>,
     allocator: ipam::Allocator,
 }
 
@@ -45,6 +50,8 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         recorder: ctx.recorder.component(NAME),
         pods: pods.index(eviction::by_node),
         seen: Mutex::default(),
+        disrupted: AtomicBool::new(false),
+        queue: queue.clone(),
         allocator: ipam::Allocator::new(ctx.clone(), nodes.clone()),
         nodes: nodes.clone(),
         ctx,
@@ -109,11 +116,25 @@ impl Lifecycle {
             // the write wakes us again: then come the taints
             return self.mark_unknown(&object, node).await.map(|()| None);
         }
+        self.look_around();
         self.taint(&object, node).await?;
         if ready != Some("True") {
             self.mark_pods_not_ready(&object).await?;
         }
         Ok(left.is_positive().then(|| crate::after(left)))
+    }
+
+    /// Sees whether any node is ready; when that turns, all nodes' taints do.
+    fn look_around(&self) {
+        let nodes = self.nodes.list(None);
+        let ready = |o: &Arc<Object>| o.view::<Node>().is_ok_and(|n| taints::condition(n, "Ready") == Some("True"));
+        let disrupted = !nodes.iter().any(ready);
+        if self.disrupted.swap(disrupted, Ordering::Relaxed) != disrupted {
+            if disrupted && nodes.len() > 1 {
+                tracing::warn!("no node is ready: nothing is evicted");
+            }
+            nodes.iter().for_each(|o| self.queue.add(ObjectKey::of(o)));
+        }
     }
 
     /// Its conditions say that nothing is known of it any more.
@@ -156,7 +177,8 @@ impl Lifecycle {
 
     async fn taint(&self, object: &Object, node: &Node) -> Result<(), Error> {
         let tree = object.tree();
-        let wanted = taints::wanted(node, &tree, &self.ctx.now());
+        let evict = !self.disrupted.load(Ordering::Relaxed);
+        let wanted = taints::wanted(node, &tree, &self.ctx.now(), evict);
         if tree["spec"]["taints"].as_array().map_or(wanted.is_empty(), |old| *old == wanted) {
             return Ok(());
         }

@@ -24,13 +24,14 @@ pub fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
     all.iter().find(|c| c.type_ == kind).map(|c| c.status.as_str())
 }
 
-/// The `spec.taints` the node should have, from those it has (`tree` is the node's).
-pub fn wanted(node: &Node, tree: &Value, now: &str) -> Vec<Value> {
+/// The `spec.taints` the node should have, from those it has (`tree` is the node's); with `evict` also those that drive pods
+/// off.
+pub fn wanted(node: &Node, tree: &Value, now: &str, evict: bool) -> Vec<Value> {
     let mut want: Vec<(&str, &str)> = Vec::new();
     for (kind, status, key) in BY_CONDITION {
         if condition(node, kind) == Some(status) {
             want.push((key, "NoSchedule"));
-            if kind == "Ready" {
+            if kind == "Ready" && evict {
                 want.push((key, "NoExecute"));
             }
         }
@@ -67,7 +68,7 @@ mod tests {
         let of = |ready: &str, cordoned: bool, taints: Value| {
             let tree = json!({"metadata": {"name": "n"}, "spec": {"unschedulable": cordoned, "taints": taints},
                 "status": {"conditions": [{"type": "Ready", "status": ready}, {"type": "DiskPressure", "status": "True"}]}});
-            let keys = wanted(&Node::from_value(tree.clone()).unwrap(), &tree, "now");
+            let keys = wanted(&Node::from_value(tree.clone()).unwrap(), &tree, "now", ready != "Unknown");
             keys.iter()
                 .map(|t| {
                     format!(
@@ -88,5 +89,7 @@ mod tests {
             of("False", false, json!([])),
             ["not-ready:NoSchedule", "not-ready:NoExecute", "disk-pressure:NoSchedule"]
         );
+        let evicting = json!([{"key": UNREACHABLE, "effect": "NoExecute"}]);
+        assert_eq!(of("Unknown", false, evicting), ["unreachable:NoSchedule", "disk-pressure:NoSchedule"]);
     }
 }

@@ -133,11 +133,8 @@ impl Server {
                 Job::Exec => self.execed(&runner, result, master),
             }
         }
-        if self.runners.is_empty() && self.busy {
-            self.busy = false;
+        if self.runners.is_empty() {
             self.strays = Vec::new();
-            // only a matter of size
-            let _ = sys::drop_text();
         }
     }
 

@@ -31,7 +31,7 @@ pub struct Server {
     /// Children that ended before their runner could say whose they are.
     pub(super) strays: Vec<(i32, i32)>,
     pub(super) next: u64,
-    /// Work was begun since the last time that there was none.
+    /// Work was done since the last time that there was none.
     pub(super) busy: bool,
     done: bool,
 }
@@ -46,6 +46,9 @@ pub(super) struct Running {
     pub pid: i32,
     pub connection: u64,
 }
+
+/// So long after the last work, what was needed for it is given back: milliseconds.
+const QUIET: u16 = 1000;
 
 enum Ready {
     Listener,
@@ -81,6 +84,7 @@ impl Server {
         self.finish_runners();
         while !self.done {
             for ready in self.wait() {
+                self.busy |= !matches!(ready, Ready::Output(..) | Ready::Sink(..));
                 match ready {
                     Ready::Signals => self.reap(),
                     Ready::Listener => self.accept(),
@@ -111,7 +115,7 @@ impl Server {
     }
 
     /// Sleeps until something happens, and says what.
-    fn wait(&self) -> Vec<Ready> {
+    fn wait(&mut self) -> Vec<Ready> {
         let mut watched: Vec<(PollFd, Ready)> = Vec::new();
         let mut watch = |fd, flags, name| watched.push((PollFd::new(fd, flags), name));
         watch(self.signals.as_fd(), PollFlags::POLLIN, Ready::Signals);
@@ -137,9 +141,18 @@ impl Server {
             }
         }
         let (mut fds, names): (Vec<PollFd>, Vec<Ready>) = watched.into_iter().unzip();
-        // EINTR: nothing is ready, look again
-        if nix::poll::poll(&mut fds, PollTimeout::NONE).is_err() {
-            return Vec::new();
+        let limit = if self.busy && self.runners.is_empty() { PollTimeout::from(QUIET) } else { PollTimeout::NONE };
+        match nix::poll::poll(&mut fds, limit) {
+            Ok(0) => {
+                drop((fds, names));
+                self.busy = false;
+                // only a matter of size
+                let _ = sys::drop_text();
+                return Vec::new();
+            }
+            Ok(_) => {}
+            // EINTR: nothing is ready, look again
+            Err(_) => return Vec::new(),
         }
         let happened = |fd: &PollFd| fd.revents().is_some_and(|r| !r.is_empty());
         fds.iter().zip(names).filter(|(fd, _)| happened(fd)).map(|(_, name)| name).collect()
