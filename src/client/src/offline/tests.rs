@@ -195,3 +195,27 @@ fn a_torn_file_is_read_up_to_the_tear() {
     }
     assert!(file::read(&path, "[2]").is_none() && file::read(&dir.path().join("y"), "[1]").is_none());
 }
+
+#[test]
+fn what_is_not_looked_for_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let days = |n: u64| std::time::SystemTime::now() - Duration::from_secs(n * 24 * 3600);
+    for (name, age) in [
+        ("secrets_n__a.log", 8),
+        ("secrets_n__b.log", 6),
+        ("secrets_n__used.log", 8),
+        ("persistentvolumes___a.log", 80),
+        ("persistentvolumes___b.log", 91),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, "[1]\n").unwrap();
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(days(age)).unwrap();
+    }
+    // to be looked for again is to be young again
+    file::read(&dir.path().join("secrets_n__a.log"), "[1]").unwrap();
+    file::prune(dir.path(), |name| name.contains("used")).unwrap();
+    let mut left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["persistentvolumes___a.log", "secrets_n__a.log", "secrets_n__b.log", "secrets_n__used.log"]);
+}

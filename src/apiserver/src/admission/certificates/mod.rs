@@ -2,6 +2,7 @@
 //! their own, per signer.
 
 mod approval;
+mod node;
 mod requester;
 mod signing;
 mod subject;
@@ -9,6 +10,8 @@ mod subject;
 use std::sync::Arc;
 
 use api::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::Plugin;
 use crate::{Attributes, Authorizer, Decision, Verb};
@@ -20,6 +23,7 @@ const RESOURCE: &str = "certificatesigningrequests";
 pub fn plugins(authorizer: &Arc<dyn Authorizer>) -> Vec<Arc<dyn Plugin>> {
     vec![
         Arc::new(requester::Requester),
+        Arc::new(node::NodeRequests),
         Arc::new(approval::CertificateApproval(authorizer.clone())),
         Arc::new(signing::CertificateSigning(authorizer.clone())),
         Arc::new(subject::CertificateSubjectRestriction),
@@ -33,6 +37,12 @@ fn is_part(a: &Attributes, subresource: &str) -> bool {
 
 fn signer(request: &Value) -> &str {
     request["spec"]["signerName"].as_str().unwrap_or_default()
+}
+
+/// Whom the request is for.
+fn requested(request: &Value) -> Result<pki::Profile, pki::Error> {
+    let pem = request["spec"]["request"].as_str().and_then(|r| STANDARD.decode(r).ok()).unwrap_or_default();
+    pki::requested(&String::from_utf8_lossy(&pem))
 }
 
 /// `IsAuthorizedForSignerName`: `verb` on the signer itself or on all of its domain.

@@ -2,10 +2,8 @@
 
 use api::Status;
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
-use super::{is_part, signer};
+use super::{is_part, requested, signer};
 use crate::admission::{Operation, Plugin, Write};
 use crate::{Attributes, Verb};
 
@@ -25,9 +23,7 @@ impl Plugin for CertificateSubjectRestriction {
         if write.operation() != Operation::Create || signer(write.object) != SIGNER {
             return Ok(());
         }
-        let pem = write.object["spec"]["request"].as_str().and_then(|r| STANDARD.decode(r).ok()).unwrap_or_default();
-        let asked = pki::requested(&String::from_utf8_lossy(&pem))
-            .map_err(|error| write.refuse(format!("failed to parse CSR: {error}")))?;
+        let asked = requested(write.object).map_err(|error| write.refuse(format!("failed to parse CSR: {error}")))?;
         if asked.organizations.iter().any(|o| o == "system:masters") {
             return Err(write.refuse(format!("use of {SIGNER} signer with system:masters group is not allowed")));
         }
@@ -37,6 +33,8 @@ impl Plugin for CertificateSubjectRestriction {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::json;
 
     use super::super::testing::attributes;
