@@ -147,6 +147,10 @@ fn pods_services_and_names_are_reached_from_everywhere() {
     eventually("refused without endpoints", || a.run(|| ask("10.43.0.9:80")).is_none().then_some(()));
     seed_endpoint(&fake, ip_b);
     eventually("served again", || a.run(|| ask("10.43.0.9:80")));
+
+    // somebody clears the machine's firewall
+    host.run_program("nft", "flush ruleset");
+    eventually("served again", || a.run(|| ask("10.43.0.9:80")));
     stop.cancel();
 }
 

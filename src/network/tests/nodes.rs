@@ -58,11 +58,18 @@ struct Machine {
     ips: Vec<IpAddr>,
 }
 
+/// `vxlan`, `vxlan over IPv6`, `host-gw`
 fn config(n: u8, backend: &str, dir: &std::path::Path) -> Config {
+    let (backend, v6) = backend.strip_suffix(" over IPv6").map_or((backend, false), |b| (b, true));
+    let mut node_ips: Vec<IpAddr> =
+        vec![format!("192.0.2.{n}").parse().unwrap(), format!("2001:db8::{n}").parse().unwrap()];
+    if v6 {
+        node_ips.reverse();
+    }
     let nets = |all: &[&str]| all.iter().map(|c| c.parse::<IpNet>().unwrap()).collect::<Vec<_>>();
     Config {
         node_name: format!("n{n}"),
-        node_ips: vec![format!("192.0.2.{n}").parse().unwrap(), format!("2001:db8::{n}").parse().unwrap()],
+        node_ips,
         state_dir: dir.into(),
         bridge: "skiff0".into(),
         table: "skiff".into(),
@@ -278,6 +285,17 @@ fn through_the_tunnel() {
         });
         assert!(!m.host.ip("link show").contains("skiff") && !m.host.ip("route show").contains("10.42"));
     }
+}
+
+#[test]
+fn through_a_tunnel_of_ipv6() {
+    let (_lan, _, machines) = cluster("vxlan over IPv6");
+    all_reach_all(
+        &machines,
+        |n, v6| if v6 { format!("fd42::{n}:ffff:ffff:ffff:ffff") } else { format!("10.42.{n}.0") },
+    );
+    assert_eq!(mtu(&machines[0]), "1430");
+    assert!(machines[0].host.ip("-d link show skiff0vx").contains("local 2001:db8::1"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The service proxy: nftables maps that follow Services and EndpointSlices, changed in one transaction a sync; where the
 //! kernel has no nf_tables, a process in the middle.
 
+mod guard;
 mod health;
 mod nft;
 mod plan;
@@ -58,6 +59,7 @@ impl Proxy {
             let mut wait = Duration::from_millis(100);
             let mut health = health::Ports::default();
             let mut userspace = None;
+            let mut guard = guard::Guard::new(&self.config.table);
             loop {
                 changes.mark_unchanged();
                 host_ports.mark_unchanged();
@@ -93,6 +95,13 @@ impl Proxy {
                 let changed = tokio::select! {
                     c = changes.changed() => c,
                     c = host_ports.changed() => c,
+                    () = guard.deleted() => {
+                        if userspace.is_none() && !nft::all_there(&self.tables()).await {
+                            tracing::warn!("the service rules were removed by somebody else; they are made anew");
+                            *self.applied.lock() = [None, None];
+                        }
+                        continue;
+                    }
                 };
                 if changed.is_err() {
                     return;
@@ -102,6 +111,13 @@ impl Proxy {
             }
         };
         stop.run_until_cancelled(follow).await;
+    }
+
+    /// `ip skiff`, `ip6 skiff`
+    fn tables(&self) -> Vec<String> {
+        let families = [(false, "ip"), (true, "ip6")].into_iter();
+        let used = families.filter(|(v6, _)| self.config.cluster_cidr(*v6).is_some());
+        used.map(|(_, family)| format!("{family} {}", self.config.table)).collect()
     }
 
     /// Whether the kernel takes our kind of table at all.

@@ -83,6 +83,14 @@ pub async fn apply(script: &str) -> Result<(), Error> {
     Err(Error::Nft(String::from_utf8_lossy(&output.stderr).lines().take(3).collect::<Vec<_>>().join("; ")))
 }
 
+/// Whether the tables are in the kernel.
+pub async fn all_there(tables: &[String]) -> bool {
+    let output = Command::new("nft").args(["list", "tables"]).stderr(Stdio::null()).kill_on_drop(true).output().await;
+    let Ok(output) = output else { return false };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    tables.iter().all(|t| text.lines().any(|line| line.strip_prefix("table ") == Some(t)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -210,13 +210,13 @@ pub fn base(v6: bool, c: &Config) -> String {
     }
     add("chain TABLE postrouting { type nat hook postrouting priority srcnat; }");
     add(&format!(
-        "rule TABLE postrouting meta mark & {MASQUERADE} != 0 meta mark set meta mark & 0xffffbfff masquerade"
+        "rule TABLE postrouting meta mark & {MASQUERADE} != 0 meta mark set meta mark & 0xffffbfff masquerade fully-random"
     ));
-    add(&format!("rule TABLE postrouting {ip} saddr . {ip} daddr @hairpin masquerade"));
+    add(&format!("rule TABLE postrouting {ip} saddr . {ip} daddr @hairpin masquerade fully-random"));
     if let Some(cidr) = c.cluster_cidr(v6) {
         let multicast = if v6 { "ff00::/8" } else { "224.0.0.0/4" };
         add(&format!(
-            "rule TABLE postrouting {ip} saddr {cidr} {ip} daddr != {{ {cidr}, {multicast} }} oifname != \"lo\" masquerade"
+            "rule TABLE postrouting {ip} saddr {cidr} {ip} daddr != {{ {cidr}, {multicast} }} oifname != \"lo\" masquerade fully-random"
         ));
     }
     // only a connection's first packet is looked at
