@@ -6,7 +6,7 @@
 //!                              └─ in process: controllers, scheduler, this machine's node
 //! ```
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,15 +51,21 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}:{}", flags.bind_address, flags.https_listen_port))?;
     let port = listener.local_addr().context("listener")?.port();
+    // where programs on this machine reach it
+    let local = match flags.bind_address {
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        ip => SocketAddr::from((ip, port)),
+    };
     let service_ip = service_ip(&flags, 1);
     let pki = Arc::new(pki::Pki::open(
         &paths.server(),
         &pki::Options {
             node_name: node.name.clone(),
             node_ips: node.ips.iter().chain(&node.external_ips).chain(&flags.advertise_address).copied().collect(),
-            service_ips: vec![service_ip],
+            service_ips: flags.service_cidr.iter().map(|c| network::nth(c, 1)).collect(),
             cluster_domain: flags.cluster_domain.clone(),
-            extra_hosts: flags.tls_san.clone(),
+            extra_hosts: flags.tls_san.iter().cloned().chain([local.ip().to_string()]).collect(),
             token: secret::read(flags.token.as_deref(), flags.token_file.as_deref())?,
             agent_token: secret::read(flags.agent_token.as_deref(), flags.agent_token_file.as_deref())?,
         },
@@ -97,7 +103,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         clock: clock.clone(),
         pki: pki.clone(),
         settings: settings.clone(),
-        servers: vec![std::net::SocketAddr::new(advertised, port).to_string()],
+        servers: vec![SocketAddr::new(advertised, port).to_string()],
         own_node: (!flags.disable_agent).then(|| node.name.clone()),
         server_dir: paths.server(),
     };
@@ -176,9 +182,9 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         tasks.spawn(agent.run(stop.clone()));
     }
 
-    crate::admin::publish(&server_paths, &format!("127.0.0.1:{port}"))?;
+    crate::admin::publish(&server_paths, &local.to_string())?;
     started.store(true, Ordering::Release);
-    let url = format!("https://127.0.0.1:{port}");
+    let url = format!("https://{local}");
     write_kubeconfig(&flags.write_kubeconfig, &pki.admin_kubeconfig(&url), flags.write_kubeconfig_mode)?;
     tracing::info!(%url, kubeconfig = %flags.write_kubeconfig.display(), "the API is ready");
 

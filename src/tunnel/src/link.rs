@@ -65,10 +65,12 @@ impl Link {
         let mut tls = self.tls.clone();
         let mut wait = FIRST_WAIT;
         let mut was_told = false;
+        // by which of the two ways the last tunnel went
+        let mut by_given = false;
         loop {
             let config = tls.borrow_and_update().clone();
             let begun = Instant::now();
-            match self.open(server, &config).await {
+            match self.open(server, &config, &mut by_given).await {
                 Ok(io) => {
                     tracing::info!(server, "tunnel open");
                     was_told = false;
@@ -96,16 +98,27 @@ impl Link {
         }
     }
 
-    /// By the server's own address, or the one that was given where that is the only server's.
-    async fn open(&self, server: &str, tls: &ClientConfig) -> Result<TokioIo<Upgraded>, Error> {
-        let other = self.servers.given().filter(|given| *given != server && self.servers.each().len() == 1);
-        match upgrade(&Caller::new(server, tls)).await {
-            Err(error) if error.is_temporary() => match other {
-                Some(other) => upgrade(&Caller::new(other, tls)).await,
-                None => Err(error),
-            },
-            done => done,
+    /// By the server's own address, or the one that was given where that is the only server's: the one that worked last is
+    /// tried first, since an address out of reach takes its time to say so.
+    async fn open(&self, server: &str, tls: &ClientConfig, by_given: &mut bool) -> Result<TokioIo<Upgraded>, Error> {
+        let given = self.servers.given().filter(|given| *given != server && self.servers.each().len() == 1);
+        let Some(given) = given else { return upgrade(&Caller::new(server, tls)).await };
+        let mut ways = [(server, false), (given, true)];
+        if *by_given {
+            ways.reverse();
         }
+        let mut last = Err(Error::Address(server.to_owned()));
+        for (address, is_given) in ways {
+            last = upgrade(&Caller::new(address, tls)).await;
+            match &last {
+                Err(error) if error.is_temporary() => {}
+                _ => {
+                    *by_given = is_given;
+                    break;
+                }
+            }
+        }
+        last
     }
 }
 
