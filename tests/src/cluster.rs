@@ -133,8 +133,17 @@ where
     F: FnOnce(Arc<Cluster>, Cx) -> T + Send + 'static,
     T: Future<Output = ()> + Send + 'static,
 {
+    trial_with(&[], agents, name, test)
+}
+
+/// The same, with flags for the server.
+pub fn trial_with<F, T>(server_args: &'static [&'static str], agents: usize, name: &'static str, test: F) -> Trial
+where
+    F: FnOnce(Arc<Cluster>, Cx) -> T + Send + 'static,
+    T: Future<Output = ()> + Send + 'static,
+{
     Trial::test(name.trim_start_matches("r#box::"), move || {
-        let mut cluster = Cluster::new(&[]);
+        let mut cluster = Cluster::new(server_args);
         for _ in 0..agents {
             cluster.join(&[]);
         }

@@ -7,6 +7,7 @@ mod containers;
 mod crud;
 mod faults;
 mod garbage;
+mod joining;
 mod machine;
 mod probes;
 mod process;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         crud::trials(),
         faults::trials(),
         garbage::trials(),
+        joining::trials(),
         machine::trials(),
         probes::trials(),
         process::trials(),
