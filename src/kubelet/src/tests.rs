@@ -497,3 +497,82 @@ async fn the_node_is_registered_and_its_lease_renewed() {
     let writes = n.api.take_writes();
     assert_eq!(writes.len(), 10, "an idle node renews its lease and nothing else: {writes:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_given_up_or_deleted_says_that_it_is_there() {
+    let n = Node1::new();
+    let node = || n.api.tree(&Node::gvr(), "", "node1");
+    let ready = || node()["status"]["conditions"].is_array() && *condition(&node(), "Ready") == json!("True");
+    n.eventually("registered", ready).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    n.api.edit(&Node::gvr(), "", "node1", |t| {
+        let conditions = t["status"]["conditions"].as_array_mut().unwrap();
+        conditions.iter_mut().for_each(|c| c["status"] = json!("Unknown"));
+    });
+    let at = Instant::now();
+    n.eventually("ready again", ready).await;
+    assert!(at.elapsed() < Duration::from_secs(1));
+    n.api.remove(&Node::gvr(), "", "node1");
+    n.eventually("registered anew", ready).await;
+    assert!(at.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pods_with_one_host_port_are_not_both_let_in() {
+    let n = Node1::new();
+    let port = || one(json!({"ports": [{"containerPort": 80, "hostPort": 80}]}));
+    n.pod("a", port());
+    n.phase("a", "Running").await;
+    n.pod("b", port());
+    let refused = n.phase("b", "Failed").await;
+    assert_eq!(refused["status"]["reason"], "NodePorts");
+    n.delete("a", 0);
+    n.until("a", "gone", |t| t.is_null()).await;
+    n.pod("c", port());
+    n.phase("c", "Running").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_generation_is_told_with_what_it_brings_about() {
+    let n = Node1::new();
+    n.pod("p", one(json!({})));
+    n.phase("p", "Running").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let at = Instant::now();
+    n.api.edit(&Pod::gvr(), "ns", "p", |t| t["spec"]["activeDeadlineSeconds"] = json!(100_000));
+    let generation = n.tree("p")["metadata"]["generation"].clone();
+    n.until("p", "seen", |t| t["status"]["observedGeneration"] == generation).await;
+    assert!((200..500).contains(&at.elapsed().as_millis()), "{:?}", at.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_server_containers_restart_and_it_is_told_on_return() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+    let n = Node1::new();
+    n.runtime.state.lock().registry.insert("img".into());
+    n.pod("p", one(json!({"imagePullPolicy": "Always"})));
+    n.phase("p", "Running").await;
+    let (away, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (is_away, count) = (away.clone(), tries.clone());
+    n.api.react(move |_, _| {
+        is_away.load(Relaxed).then(|| {
+            count.fetch_add(1, Relaxed);
+            client::unreachable("away")
+        })
+    });
+    n.api.break_watches(client::unreachable("away"));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    n.runtime.state.lock().registry.clear();
+    n.runtime.exit("c", 1);
+    n.eventually("restarted", || n.runtime.running("c").is_some_and(|c| c.attempt == 1)).await;
+    let before = tries.load(Relaxed);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let per_second = (tries.load(Relaxed) - before) / 600;
+    assert!(per_second <= 8, "informers and the lease look for the server, nothing else does: {per_second}");
+    assert_eq!(n.tree("p")["status"]["containerStatuses"][0]["restartCount"], 0);
+    away.store(false, Relaxed);
+    let at = Instant::now();
+    n.until("p", "told", |t| t["status"]["containerStatuses"][0]["restartCount"] == 1).await;
+    assert!(at.elapsed() < Duration::from_secs(2), "{:?}", at.elapsed());
+    assert_eq!(n.runtime.running("c").unwrap().attempt, 1);
+}
