@@ -25,7 +25,7 @@ pub fn json(tree: &mut Value, patch: &Value) -> Result<(), Status> {
     let count = patch.as_array().map_or(0, Vec::len);
     if count > MAX_OPERATIONS {
         let message = format!(
-            "Request entity is too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"
+            "Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"
         );
         return Err(Status::new(Reason::RequestEntityTooLarge, message));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Status;
+use futures::future::BoxFuture;
 
 /// An authenticated identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,4 +88,9 @@ pub trait Authorizer: Send + Sync + 'static {
 /// `Ok(None)`: no credentials of the kind this authenticator knows. `Err(Unauthorized)`: bad ones.
 pub trait Authenticator: Send + Sync + 'static {
     fn authenticate(&self, headers: &http::HeaderMap, certificates: &[Vec<u8>]) -> Result<Option<Arc<User>>, Status>;
+
+    /// Where memory has refused: the answer of those outside that may know the token, if there are any. It is remembered.
+    fn inquire(&self, _headers: &http::HeaderMap) -> Option<BoxFuture<'static, Result<Arc<User>, Status>>> {
+        None
+    }
 }

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod agents;
 mod attributes;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
@@ -15,11 +16,13 @@ mod client;
 mod crd;
 mod discovery;
 pub mod engine;
+pub mod fairness;
 mod health;
 pub mod http;
 mod lookup;
 pub mod manifests;
 mod metrics;
+pub mod outbound;
 pub mod proxy;
 pub mod quota;
 pub mod security;
@@ -33,7 +36,7 @@ pub use bootstrap::Address;
 pub use engine::Engine;
 pub use health::Health;
 pub use lookup::Lookup;
-pub use server::{Config, Server};
+pub use server::{Config, Options, Server};
 
 /// The Kubernetes version whose API this is, and skiff's own.
 pub const GIT_VERSION: &str = concat!("v1.36.0+skiff", env!("CARGO_PKG_VERSION"));

@@ -10,9 +10,11 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Plugin;
+use crate::audit::{Audit, Audited};
 use crate::client::Local;
 use crate::discovery::Discovery;
 use crate::engine::Routes;
+use crate::fairness::Fairness;
 use crate::health::Health;
 use crate::http::{self, Front};
 use crate::metrics::Metrics;
@@ -32,6 +34,16 @@ pub struct Config {
     pub stop: CancellationToken,
 }
 
+/// What a server may have.
+#[derive(Default)]
+pub struct Options {
+    pub audit: Option<Arc<Audit>>,
+    /// Absent: requests are served as they come.
+    pub fairness: Option<Arc<Fairness>>,
+    /// `--anonymous-auth`: who shows no credentials is `system:anonymous`.
+    pub anonymous: bool,
+}
+
 /// Clones share everything.
 #[derive(Clone)]
 pub struct Server {
@@ -41,6 +53,10 @@ pub struct Server {
 impl Server {
     /// Serves what the store has, custom resources included. Must be called within a runtime.
     pub fn new(config: Config) -> Server {
+        Server::with(config, Options::default())
+    }
+    pub fn with(config: Config, options: Options) -> Server {
+        let Options { audit, fairness, anonymous } = options;
         let Config { store, registry, authenticator, authorizer, plugins, specials, stop } = config;
         let health = Health::default();
         health.add("ping", || Ok(()));
@@ -54,6 +70,9 @@ impl Server {
                 discovery,
                 health,
                 metrics,
+                audit,
+                fairness,
+                anonymous,
                 stop,
                 revoked: tokio::sync::watch::channel(()).0,
             }),
@@ -75,7 +94,11 @@ impl Server {
 
     /// The API for `user`, without a socket.
     pub fn client(&self, user: Arc<User>) -> Arc<dyn Client> {
-        Arc::new(Local { engine: self.front.engine.clone(), user })
+        let local = Local { engine: self.front.engine.clone(), user: user.clone() };
+        match &self.front.audit {
+            Some(audit) => Arc::new(Audited { inner: Arc::new(local), audit: audit.clone(), user }),
+            None => Arc::new(local),
+        }
     }
 
     /// HTTPS on one listener, until the server's `stop`; then within a second all is closed. Call it once a listener.

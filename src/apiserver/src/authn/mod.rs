@@ -38,6 +38,12 @@ pub fn is_public(path: &str) -> bool {
             .any(|p| path.strip_prefix(p).is_some_and(|r| r.is_empty() || r.starts_with('/')))
 }
 
+/// Who shows nothing: `system:anonymous`.
+pub fn anonymous() -> Arc<User> {
+    let groups = vec!["system:unauthenticated".into()];
+    Arc::new(User { name: "system:anonymous".into(), groups, ..User::default() })
+}
+
 /// All authenticators of the server as one.
 pub struct Authentication {
     certificates: Certificates,

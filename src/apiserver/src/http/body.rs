@@ -52,6 +52,19 @@ impl Body {
     pub fn is_empty(&self) -> bool {
         self.len() == Some(0)
     }
+    /// All of it, where it is there already.
+    pub(crate) fn known(self) -> (Option<Bytes>, Body) {
+        match self {
+            Body::Full(bytes) => (Some(bytes.clone()), Body::Full(bytes)),
+            Body::Parts(parts) => {
+                let mut whole = BytesMut::with_capacity(parts.left);
+                parts.parts.for_each(|p| whole.extend_from_slice(&p));
+                let whole = whole.freeze();
+                (Some(whole.clone()), Body::Full(whole))
+            }
+            other => (None, other),
+        }
+    }
 }
 
 impl Parts {

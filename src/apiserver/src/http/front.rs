@@ -1,13 +1,15 @@
 //! Every request's way in: who, what, whether; then to the verb, to a special route or to discovery.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::table::IncludeObject;
 use api::{Reason, Status};
 use futures::FutureExt;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +18,10 @@ use super::output::{self, Wanted};
 use super::query::Query;
 use super::route::{self, Info};
 use super::{Body, gzip, verbs};
-use crate::authn::{impersonate, is_public};
+use crate::audit::{Audit, Origin, Record};
+use crate::authn::{anonymous, impersonate, is_public};
 use crate::authz::forbidden;
+use crate::fairness::{Fairness, Seat};
 use crate::metrics::Metrics;
 use crate::special::PathRequest;
 use crate::{Attributes, Authenticator, Decision, Engine, User, Verb, discovery, health};
@@ -25,11 +29,25 @@ use crate::{Attributes, Authenticator, Decision, Engine, User, Verb, discovery, 
 /// `--request-timeout`: how long anything but a watch or a connection may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+const AUDIT_ID: &str = "audit-id";
+
+/// The client's own, if it has one: upstream's `WithAuditInit`.
+fn audit_id(request: &Request<Incoming>) -> HeaderValue {
+    if let Some(own) = request.headers().get(AUDIT_ID).filter(|v| (1..=64).contains(&v.len())) {
+        return own.clone();
+    }
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).expect("hexadecimal digits and hyphens")
+}
+
 /// The other end of a connection.
 pub(crate) struct Peer {
     /// Verified, leaf first.
     pub certificates: Vec<Vec<u8>>,
-    pub is_local: bool,
+    pub address: IpAddr,
+    /// Set once it may rest for long without reading.
+    pub patient: Arc<AtomicBool>,
 }
 
 pub(crate) struct Front {
@@ -38,6 +56,10 @@ pub(crate) struct Front {
     pub discovery: discovery::Discovery,
     pub health: health::Health,
     pub metrics: Metrics,
+    pub audit: Option<Arc<Audit>>,
+    pub fairness: Option<Arc<Fairness>>,
+    /// `--anonymous-auth`
+    pub anonymous: bool,
     pub stop: CancellationToken,
     /// Turns when certificates that were good are so no more.
     pub revoked: tokio::sync::watch::Sender<()>,
@@ -51,24 +73,39 @@ pub(crate) struct Admitted {
     pub request: Request<Incoming>,
 }
 
+/// What is remembered of a request while it is served.
+#[derive(Default)]
+struct Trace {
+    label: super::Label,
+    record: Option<Record>,
+}
+
 impl Front {
     /// Never fails: what goes wrong is an answer too.
     pub async fn serve(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
         let begun = Instant::now();
-        let zip = !peer.is_local && gzip::is_accepted(request.headers());
-        let mut label = super::Label::default();
-        let work = AssertUnwindSafe(self.enter(&peer, request, &mut label)).catch_unwind();
+        let zip = !peer.address.is_loopback() && gzip::is_accepted(request.headers());
+        let id = audit_id(&request);
+        let mut trace = Trace::default();
+        let work = AssertUnwindSafe(self.enter(&peer, request, &id, &mut trace)).catch_unwind();
+        let mut panicked = false;
         let mut answer = match work.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(status)) => output::failure(&status),
             Err(_) => {
-                tracing::error!(?label, "a request's handler panicked");
+                panicked = true;
+                tracing::error!(label = ?trace.label, "a request's handler panicked");
                 output::failure(&Status::internal("the request's handler panicked"))
             }
         };
+        let Trace { label, record } = trace;
+        if let Some(record) = record {
+            answer = record.answer(answer, label.long_running, panicked);
+        }
         if zip && !label.long_running {
             answer = gzip::compress(answer).await;
         }
+        answer.headers_mut().insert(AUDIT_ID, id);
         self.metrics.count(&label, answer.status().as_u16(), begun.elapsed());
         answer
     }
@@ -77,24 +114,41 @@ impl Front {
         self: &Arc<Self>,
         peer: &Peer,
         request: Request<Incoming>,
-        label: &mut super::Label,
+        id: &HeaderValue,
+        trace: &mut Trace,
     ) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
-        let user = self.authenticator.authenticate(request.headers(), &peer.certificates)?;
+        let user = match self.authenticate(peer, &request).await {
+            Ok(user) => user,
+            Err(status) => {
+                trace.record = self.record(&plain_attributes(&anonymous(), &request), peer, &request, id, None);
+                return Err(status);
+            }
+        };
         if let Some(handler) = self.engine.specials().find_path(path).cloned() {
-            label.long_running = true;
+            trace.label.long_running = true;
+            peer.patient.store(true, Ordering::Relaxed);
             return handler.serve(PathRequest { user, engine: self.engine.clone(), request }).await;
         }
-        let user = match user {
+        let own = match user {
             Some(user) => user,
             None if is_public(path) => return self.plain(None, request).await,
+            None if self.anonymous => anonymous(),
             None => return Err(Status::unauthorized()),
         };
         let authorizer = self.engine.authorizer().clone();
-        let user = impersonate(request.headers(), &user, &*authorizer)?.unwrap_or(user);
+        let user = match impersonate(request.headers(), &own, &*authorizer) {
+            Ok(user) => user.unwrap_or_else(|| own.clone()),
+            Err(status) => {
+                trace.record = self.record(&plain_attributes(&own, &request), peer, &request, id, None);
+                return Err(status);
+            }
+        };
         let Some(info) = route::parse(path)? else {
             let attributes = plain_attributes(&user, &request);
-            self.authorize(&attributes)?;
+            trace.record = self.record(&attributes, peer, &request, id, Some(&own));
+            let _seat = self.seat(&attributes).await?;
+            self.decide(&attributes, trace)?;
             return self.plain(Some(user), request).await;
         };
         let query = Query::parse(request.uri().query());
@@ -106,24 +160,78 @@ impl Front {
         {
             attributes.name = name;
         }
-        self.authorize(&attributes)?;
-        label.set(&attributes);
-        let admitted = Admitted { attributes, info, query, request };
+        trace.record = self.record(&attributes, peer, &request, id, Some(&own));
+        // a watch has its seat until it begins
+        let seat = self.seat(&attributes).await?;
+        self.decide(&attributes, trace)?;
+        trace.label.set(&attributes);
+        let mut admitted = Admitted { attributes, info, query, request };
+        if let Some(capture) = trace.record.as_mut().and_then(Record::capture) {
+            admitted.request.extensions_mut().insert(capture);
+        }
         if let Some(kind) = verbs::connection(self, &admitted) {
-            label.long_running = true;
+            trace.label.long_running = true;
+            // a person may read a log, or leave a terminal alone
+            peer.patient.store(true, Ordering::Relaxed);
+            drop(seat);
             return verbs::connect(self, kind, admitted).await;
         }
         if verb == Verb::Watch {
-            label.long_running = true;
+            trace.label.long_running = true;
             return verbs::watch(self, admitted).await;
         }
-        match tokio::time::timeout(TIMEOUT, verbs::serve(self, admitted)).await {
+        let limit = admitted.query.timeout(TIMEOUT)?;
+        match tokio::time::timeout(limit, verbs::serve(self, admitted)).await {
             Ok(answer) => answer,
             Err(_) => {
                 let text = "Timeout: request did not complete within the allotted timeout";
                 Err(Status::new(Reason::Timeout, text))
             }
         }
+    }
+
+    /// From memory where that is enough, else by whoever must be asked.
+    async fn authenticate(&self, peer: &Peer, request: &Request<Incoming>) -> Result<Option<Arc<User>>, Status> {
+        match self.authenticator.authenticate(request.headers(), &peer.certificates) {
+            Err(status) => match self.authenticator.inquire(request.headers()) {
+                Some(answer) => answer.await.map(Some),
+                None => Err(status),
+            },
+            known => known,
+        }
+    }
+
+    /// `own`: who asks, whom they act as apart; absent where it is not known.
+    fn record(
+        &self,
+        attributes: &Attributes,
+        peer: &Peer,
+        request: &Request<Incoming>,
+        id: &HeaderValue,
+        own: Option<&Arc<User>>,
+    ) -> Option<Record> {
+        let audit = self.audit.as_ref()?;
+        let (uri, source) = (request.uri(), peer.address.to_string());
+        let uri = uri.path_and_query().map_or("/", |p| p.as_str());
+        let origin = Origin { id: id.to_str().unwrap_or_default(), uri, headers: request.headers(), source: &source };
+        let own = own.unwrap_or(&attributes.user);
+        let other = (!Arc::ptr_eq(own, &attributes.user)).then_some(&*attributes.user);
+        audit.begin(attributes, &origin, own, other)
+    }
+
+    async fn seat(&self, attributes: &Attributes) -> Result<Option<Seat>, Status> {
+        match &self.fairness {
+            Some(fairness) => fairness.enter(attributes).await,
+            None => Ok(None),
+        }
+    }
+
+    fn decide(&self, attributes: &Attributes, trace: &mut Trace) -> Result<(), Status> {
+        let decision = self.authorize(attributes);
+        if let Some(record) = &mut trace.record {
+            record.decided(decision.is_ok());
+        }
+        decision
     }
 
     fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
@@ -144,7 +252,11 @@ impl Front {
             return Ok(answer);
         }
         if path.trim_end_matches('/') == "/metrics" {
-            return Ok(output::response(200, "text/plain; version=0.0.4", Body::full(self.metrics.text())));
+            let mut text = self.metrics.text();
+            if let Some(fairness) = &self.fairness {
+                fairness.metrics(&mut text);
+            }
+            return Ok(output::response(200, "text/plain; version=0.0.4", Body::full(text)));
         }
         if let Some(answer) = self.engine.specials().find_document(&path) {
             return Ok(answer);

@@ -4,24 +4,45 @@ use api::decode::{self, Decoded, FieldValidation};
 use api::schema::Schema;
 use api::{Reason, Status, Value, convert};
 use bytes::Bytes;
+use http::Request;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
 use super::negotiate::{self, Format};
+use crate::audit::Capture;
 use crate::engine::Served;
 
 /// `MaxRequestBodyBytes`
 const LIMIT: usize = 3 * 1024 * 1024;
 
-pub(crate) async fn read(body: Incoming) -> Result<Bytes, Status> {
+/// The whole body, if it is within the limit; a copy for the request's audit record, where there is one.
+pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Status> {
+    let (head, body) = request.into_parts();
+    // what says that it is too long is not read at all
+    if body.size_hint().lower() > LIMIT as u64 {
+        return Err(too_large());
+    }
     match Limited::new(body, LIMIT).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => {
-            let text = format!("Request entity is too large: limit is {LIMIT}");
-            Err(Status::new(Reason::RequestEntityTooLarge, text))
+        Ok(collected) => {
+            let bytes = collected.to_bytes();
+            if let Some(capture) = head.extensions.get::<Capture>() {
+                let format = match negotiate::media_type(&head.headers) {
+                    "application/yaml" | "application/apply-patch+yaml" => Format::Yaml,
+                    api::protobuf::MEDIA_TYPE => Format::Protobuf,
+                    _ => Format::Json,
+                };
+                capture.keep(format, &bytes);
+            }
+            Ok(bytes)
         }
+        Err(e) if e.is::<LengthLimitError>() => Err(too_large()),
         Err(e) => Err(Status::bad_request(format!("the body could not be read: {e}"))),
     }
+}
+
+fn too_large() -> Status {
+    Status::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {LIMIT}"))
 }
 
 /// A tree from its text; duplicate fields are looked for unless they are ignored. `kind` is what is expected.

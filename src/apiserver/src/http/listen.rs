@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -14,11 +15,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::front::{Front, Peer};
+use super::stall::Stall;
 
 /// For a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a request's head. HTTP/1.1 counts the idle time before it too, hence so long: a client's pool lets go earlier.
 const HEAD: Duration = Duration::from_secs(90);
+/// Of a request's head; Go's servers take a little more.
+const HEADERS: u32 = 512 * 1024;
 /// What is still running when the server stops has this long.
 const GRACE: Duration = Duration::from_millis(700);
 
@@ -50,7 +54,10 @@ pub(crate) async fn listen(front: Arc<Front>, listener: TcpListener, tls: Arc<Se
 
 async fn connection(front: Arc<Front>, acceptor: TlsAcceptor, socket: TcpStream) {
     let _ = socket.set_nodelay(true);
-    let is_local = socket.peer_addr().is_ok_and(|a| a.ip().to_canonical().is_loopback());
+    let Ok(address) = socket.peer_addr() else { return };
+    let address = address.ip().to_canonical();
+    let patient = Arc::new(AtomicBool::new(false));
+    let socket = Stall::new(socket, patient.clone());
     let stream = tokio::select! {
         () = front.stop.cancelled() => return,
         stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)) => match stream {
@@ -61,7 +68,7 @@ async fn connection(front: Arc<Front>, acceptor: TlsAcceptor, socket: TcpStream)
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = chain.iter().map(|c| c.to_vec()).collect();
-    let peer = Arc::new(Peer { certificates, is_local });
+    let peer = Arc::new(Peer { certificates, address, patient });
     let stop = front.stop.clone();
     let revoked = revoked(front.clone(), peer.clone());
     let service = service_fn(move |request| {
@@ -69,12 +76,13 @@ async fn connection(front: Arc<Front>, acceptor: TlsAcceptor, socket: TcpStream)
         async move { Ok::<_, Infallible>(front.serve(peer, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(512 * 1024);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(512 * 1024).max_headers(1000);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .max_concurrent_streams(1000)
+        .max_header_list_size(HEADERS)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_send_buf_size(1024 * 1024);

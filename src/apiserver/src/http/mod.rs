@@ -15,6 +15,7 @@ pub(crate) mod negotiate;
 pub(crate) mod output;
 pub(crate) mod query;
 mod route;
+mod stall;
 mod verbs;
 mod watch;
 

@@ -3,7 +3,10 @@
 use api::decode::FieldValidation;
 use api::fields::FieldSelector;
 use api::labels::Selector;
+use std::time::Duration;
+
 use api::{Kind, Status, field};
+use jiff::SignedDuration;
 
 use crate::engine::{Initial, ListRequest, VersionMatch};
 
@@ -54,6 +57,20 @@ impl Query {
     }
     pub fn timeout_seconds(&self) -> Result<Option<u64>, Status> {
         Ok(self.number("timeoutSeconds")?.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0))
+    }
+    /// `timeout=`, of a request that ends by itself: Go's duration, at most `most`.
+    pub fn timeout(&self, most: Duration) -> Result<Duration, Status> {
+        let invalid = |why: &dyn std::fmt::Display| {
+            Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+        };
+        match self.get("timeout") {
+            "" | "0" => Ok(most),
+            text => {
+                let asked: SignedDuration = text.parse().map_err(|e: jiff::Error| invalid(&e))?;
+                let asked = Duration::try_from(asked).map_err(|_| invalid(&"it is negative"))?;
+                Ok(if asked.is_zero() { most } else { asked.min(most) })
+            }
+        }
     }
     pub fn grace_seconds(&self) -> Result<Option<i64>, Status> {
         self.number("gracePeriodSeconds")
@@ -199,6 +216,23 @@ mod tests {
         assert_eq!((all.limit, all.revision), (0, 0));
         let page = Query::parse(Some("limit=5&labelSelector=a%3Db")).list(pods).unwrap();
         assert_eq!((page.limit, page.labels.is_everything()), (5, false));
+    }
+
+    #[test]
+    fn a_timeout_is_a_bounded_duration() {
+        let most = Duration::from_secs(60);
+        for (query, want) in [
+            ("", Some(60_000)),
+            ("timeout=0", Some(60_000)),
+            ("timeout=32s", Some(32_000)),
+            ("timeout=1m30s", Some(60_000)),
+            ("timeout=250ms", Some(250)),
+            ("timeout=nonsense", None),
+            ("timeout=-5s", None),
+        ] {
+            let got = Query::parse(Some(query)).timeout(most);
+            assert_eq!(got.ok().map(|d| d.as_millis()), want, "{query}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ async fn take_delete(a: Admitted) -> Result<(crate::Attributes, DeleteOptions, b
     let Admitted { attributes, query, request, .. } = a;
     let mut dry_run = query.dry_run("DeleteOptions")?;
     let format = negotiate::content(request.headers())?;
-    let bytes = input::read(request.into_body()).await?;
+    let bytes = input::read(request).await?;
     let mut tree = match bytes.is_empty() {
         true => json!({}),
         false => input::document(&bytes, format, "DeleteOptions", FieldValidation::Ignore)?.tree,

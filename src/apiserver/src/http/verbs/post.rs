@@ -44,7 +44,7 @@ pub(super) async fn post(
     let validation = a.query.field_validation("CreateOptions")?;
     let Admitted { attributes, request, .. } = a;
     let format = negotiate::content(request.headers())?;
-    let bytes = input::read(request.into_body()).await?;
+    let bytes = input::read(request).await?;
     let decoded = input::document(&bytes, format, expected.kind, validation)?;
     let mut tree = decoded.tree;
     let mut warnings = Vec::new();

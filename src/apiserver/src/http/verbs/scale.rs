@@ -40,7 +40,7 @@ pub(super) async fn write(front: &Front, a: Admitted, served: &Arc<Served>) -> R
     }
     let Admitted { attributes, request, .. } = a;
     let format = negotiate::content(request.headers())?;
-    let bytes = input::read(request.into_body()).await?;
+    let bytes = input::read(request).await?;
     let decoded = input::document(&bytes, format, "Scale", validation)?;
     let mut tree = decoded.tree;
     if !served.as_stored {

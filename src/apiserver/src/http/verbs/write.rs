@@ -20,7 +20,7 @@ async fn take(
 ) -> Result<(crate::Attributes, Value, Vec<String>), Status> {
     let Admitted { attributes, request, .. } = a;
     let format = negotiate::content(request.headers())?;
-    let bytes = input::read(request.into_body()).await?;
+    let bytes = input::read(request).await?;
     let decoded = input::document(&bytes, format, &served.kind.kind, validation)?;
     let mut warnings = Vec::new();
     let tree = input::object(served, decoded, validation, &mut warnings)?;
@@ -88,7 +88,7 @@ pub(super) async fn take_patch(
             ]));
         }
     };
-    let bytes = input::read(request.into_body()).await?;
+    let bytes = input::read(request).await?;
     let decoded = decode::json(&bytes, validation != FieldValidation::Ignore)
         .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
     Ok((attributes, make(decoded.tree), decoded.duplicates))
@@ -110,7 +110,7 @@ async fn apply(
     }
     let (name, force) = (a.info.name.clone(), a.query.flag("force"));
     let Admitted { mut attributes, request, .. } = a;
-    let bytes = input::read(request.into_body()).await?;
+    let bytes = input::read(request).await?;
     let decoded = input::document(&bytes, Format::Yaml, &served.kind.kind, validation)?;
     let mut warnings = Vec::new();
     let config = input::object(served, decoded, validation, &mut warnings)?;
