@@ -148,10 +148,40 @@ fn pods_services_and_names_are_reached_from_everywhere() {
     seed_endpoint(&fake, ip_b);
     eventually("served again", || a.run(|| ask("10.43.0.9:80")));
 
+    // a client that goes on sending follows its service to another endpoint
+    b.serve_datagrams(5353);
+    b.serve_datagrams(5354);
+    seed_datagrams(&fake, ip_b, 5353);
+    let client = a.beside(|| std::net::UdpSocket::bind("0.0.0.0:4444").unwrap());
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let call = || {
+        let mut buffer = [0; 10];
+        client.send_to(b"?", "10.43.0.8:53").ok()?;
+        client.recv(&mut buffer).ok().map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned())
+    };
+    eventually("the first endpoint", || call().filter(|p| p == "5353"));
+    seed_datagrams(&fake, ip_b, 5354);
+    eventually("the second endpoint", || call().filter(|p| p == "5354"));
+
     // somebody clears the machine's firewall
     host.run_program("nft", "flush ruleset");
     eventually("served again", || a.run(|| ask("10.43.0.9:80")));
     stop.cancel();
+}
+
+fn seed_datagrams(fake: &FakeClient, ip: IpAddr, port: u16) {
+    fake.seed(
+        Service::gvr(),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "names", "namespace": "default"},
+            "spec": {"clusterIP": "10.43.0.8", "clusterIPs": ["10.43.0.8"], "ports": [{"port": 53, "protocol": "UDP"}]}}),
+    );
+    fake.seed(
+        EndpointSlice::gvr(),
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "names-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "names"}},
+            "ports": [{"port": port, "protocol": "UDP"}],
+            "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}]}),
+    );
 }
 
 fn seed_endpoint(fake: &FakeClient, ip: IpAddr) {

@@ -2,6 +2,8 @@
 
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER};
 
+use super::nfnl;
+
 const GROUP_NFTABLES: u32 = 7;
 /// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE`
 const DELETED_TABLE: u16 = 10 << 8 | 2;
@@ -44,25 +46,11 @@ impl Guard {
 }
 
 /// Whether one of the messages says that a table of that name is gone.
-fn deletes(mut bytes: &[u8], table: &str) -> bool {
-    let u16_at = |b: &[u8], i: usize| b.get(i..i + 2).map(|x| u16::from_ne_bytes([x[0], x[1]]));
-    while bytes.len() >= 16 {
-        let length = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
-        let Some(message) = bytes.get(..length).filter(|m| m.len() >= 16) else { return false };
-        // after the headers of netlink and netfilter
-        let mut attributes = message.get(20..).unwrap_or_default();
-        while u16_at(message, 4) == Some(DELETED_TABLE) && attributes.len() >= 4 {
-            let size = usize::from(u16_at(attributes, 0).unwrap_or(0));
-            let Some(attribute) = attributes.get(..size).filter(|a| a.len() >= 4) else { break };
-            let name = attribute[4..].strip_suffix(&[0]).unwrap_or(&attribute[4..]);
-            if u16_at(attribute, 2).map(|kind| kind & 0x3fff) == Some(TABLE_NAME) && name == table.as_bytes() {
-                return true;
-            }
-            attributes = attributes.get(size.next_multiple_of(4)..).unwrap_or_default();
-        }
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    false
+fn deletes(bytes: &[u8], table: &str) -> bool {
+    nfnl::messages(bytes).filter(|(kind, _)| *kind == DELETED_TABLE).any(|(_, attributes)| {
+        nfnl::attribute(attributes, TABLE_NAME)
+            .is_some_and(|name| name.strip_suffix(&[0]).unwrap_or(name) == table.as_bytes())
+    })
 }
 
 #[cfg(test)]
@@ -70,15 +58,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, name: &[u8]) -> Vec<u8> {
-        let mut attribute = (name.len() as u16 + 4).to_ne_bytes().to_vec();
-        attribute.extend(TABLE_NAME.to_ne_bytes());
-        attribute.extend(name);
-        attribute.resize(attribute.len().next_multiple_of(4), 0);
-        let mut m = (20 + attribute.len() as u32).to_ne_bytes().to_vec();
-        m.extend(kind.to_ne_bytes());
-        m.resize(20, 0);
-        m.extend(attribute);
-        m
+        nfnl::request(kind, 0, 0, &nfnl::encoded(TABLE_NAME, name))
     }
 
     #[test]

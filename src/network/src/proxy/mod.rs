@@ -1,8 +1,10 @@
 //! The service proxy: nftables maps that follow Services and EndpointSlices, changed in one transaction a sync; where the
 //! kernel has no nf_tables, a process in the middle.
 
+mod conntrack;
 mod guard;
 mod health;
+mod nfnl;
 mod nft;
 mod plan;
 mod ruleset;
@@ -14,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use conntrack::Datagrams;
 pub(crate) use nft::apply;
 pub(crate) use plan::is_ready;
 pub use plan::{ServicePort, service_ports};
@@ -30,6 +33,8 @@ pub struct Proxy {
     host_ports: HostPorts,
     /// What the kernel holds, for IPv4 and IPv6; `None`: unknown, so the table is made anew.
     applied: Mutex<[Option<Ruleset>; 2]>,
+    /// Where datagrams may go since then.
+    datagrams: Mutex<Datagrams>,
     /// Never nftables.
     userspace: bool,
     synced: watch::Sender<bool>,
@@ -38,7 +43,7 @@ pub struct Proxy {
 impl Proxy {
     pub fn new(config: Config, services: Services, host_ports: HostPorts) -> Proxy {
         let (applied, synced) = (Mutex::new([None, None]), watch::channel(false).0);
-        Proxy { config, services, host_ports, applied, userspace: false, synced }
+        Proxy { config, services, host_ports, applied, datagrams: Mutex::default(), userspace: false, synced }
     }
 
     /// Forwards itself, whatever the kernel can.
@@ -157,6 +162,11 @@ impl Proxy {
             }
             nft::apply(&script).await?;
             self.applied.lock()[i] = Some(want);
+        }
+        let datagrams = Datagrams::of(&ports, &host_ports);
+        let before = std::mem::replace(&mut *self.datagrams.lock(), datagrams.clone());
+        if datagrams.outdates(&before) {
+            conntrack::forget_stale(&datagrams).await;
         }
         Ok(())
     }

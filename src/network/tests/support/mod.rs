@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
@@ -87,6 +87,19 @@ impl Namespace {
                     let mut s = stream.unwrap();
                     let from = s.peer_addr().unwrap().ip().to_canonical().to_string();
                     let _ = s.write_all(from.as_bytes());
+                }
+            });
+        });
+    }
+
+    /// Answers each datagram on `port` with the port, for as long as the process lives.
+    pub fn serve_datagrams(&self, port: u16) {
+        self.beside(move || {
+            let socket = UdpSocket::bind(("0.0.0.0", port)).unwrap();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 100];
+                while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(port.to_string().as_bytes(), from);
                 }
             });
         });
