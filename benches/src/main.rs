@@ -6,6 +6,7 @@
 mod client;
 mod idle;
 mod load;
+mod many;
 mod network;
 mod pod;
 mod process;
@@ -103,6 +104,14 @@ enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Many pods through Deployments, on the nodes of `skiff agent --simulate N`: from the first create until all are ready.
+    Many {
+        #[arg(long, default_value_t = 100)]
+        deployments: usize,
+        /// Of each.
+        #[arg(long, default_value_t = 100)]
+        replicas: usize,
+    },
     /// How long a command takes, run again and again.
     Time {
         /// What the measurement is called.
@@ -153,6 +162,7 @@ fn main() -> Result<()> {
             Command::Idle { pid, seconds } => idle::idle(pid, seconds).await?,
             Command::Network { seconds, rounds } => network::network(seconds, rounds)?,
             Command::RunPod { image, count, command } => vec![pod::run(&cluster()?, &image, count, &command).await?],
+            Command::Many { deployments, replicas } => vec![many::run(&cluster()?, deployments, replicas).await?],
             Command::Time { name, count, command } => vec![process::time(&name, count, &command)?],
             Command::Join { node, count, dir, command } => {
                 vec![process::join(&cluster()?, &node, count, &dir, &command).await?]
