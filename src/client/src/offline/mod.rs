@@ -6,7 +6,7 @@
 //!                               └────────── dir/<what>.log ────────┘
 //! ```
 //!
-//! A *set* is what one list selects; a get is the set of one name. While the server answers, its answers pass through and are
+//! A *set* is what one list selects; a get is the set of one name. Informers of the same set share its objects. While the server answers, its answers pass through and are
 //! remembered; when it cannot be reached ([`is_unreachable`], never another failure), `list` and `get` answer what was last
 //! known, and `watch` and all writes fail as they do without this. A list that was answered from here is not followed on: the
 //! first watch that reaches the server again says `Expired`, and the informer lists anew.
@@ -183,14 +183,15 @@ impl Client for Offline {
     }
 
     async fn list(&self, target: &Target, options: &ListOptions) -> Result<List, Status> {
-        let answer = self.inner.list(target, options).await;
+        let mut answer = self.inner.list(target, options).await;
         if options.limit > 0 || options.next.is_some() || !is_kept(&target.resource) {
             return answer;
         }
         let what = What::many(target, options);
-        if let Ok(list) = &answer {
+        if let Ok(list) = &mut answer {
             let set = self.disk.set(&what).await;
             self.disk.learn(&set, &list.items);
+            list.items = set.lock().objects().to_vec();
         }
         self.or_known(answer, async || {
             let items = self.disk.known(&what).await?;
@@ -210,15 +211,21 @@ impl Client for Offline {
             return Ok(watch);
         }
         let (set, disk) = (self.disk.set(&What::many(target, options)).await, self.disk.clone());
-        Ok(Box::pin(watch.inspect(move |event| {
-            let changed = match event {
-                Ok(WatchEvent::Added(o) | WatchEvent::Modified(o)) => set.lock().put(o.clone()),
-                Ok(WatchEvent::Deleted(o)) => set.lock().remove(o),
+        Ok(Box::pin(watch.map(move |mut event| {
+            let mut set = set.lock();
+            let changed = match &mut event {
+                Ok(WatchEvent::Added(o) | WatchEvent::Modified(o)) => {
+                    let changed = set.put(o.clone());
+                    *o = set.shared(o.clone());
+                    changed
+                }
+                Ok(WatchEvent::Deleted(o)) => set.remove(o),
                 Ok(WatchEvent::Bookmark(_)) | Err(_) => false,
             };
             if changed {
                 disk.changed.notify_one();
             }
+            event
         })))
     }
 
@@ -249,8 +256,8 @@ impl Disk {
         let read = tokio::task::spawn_blocking(move || file::read(&path, &header)).await;
         let fresh = Arc::new(Mutex::new(Set::new(what, read.ok().flatten())));
         let mut sets = self.sets.lock();
-        // what nobody follows is on disk when it is asked for again
-        sets.retain(|_, set| Arc::strong_count(set) > 1 || set.lock().is_dirty());
+        // what nobody follows is on disk when it is asked for again; the few large ones are followed, also between two watches
+        sets.retain(|what, set| !what.is_small() || Arc::strong_count(set) > 1 || set.lock().is_dirty());
         sets.entry(what.clone()).or_insert(fresh).clone()
     }
 

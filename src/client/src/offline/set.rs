@@ -44,6 +44,11 @@ impl What {
         What::many(&Target::within(resource, &target.namespace), &options)
     }
 
+    /// Whether it is of one object at most.
+    pub fn is_small(&self) -> bool {
+        self.fields.starts_with("metadata.name=") || self.resource.resource == "tokenrequests"
+    }
+
     /// The first line of the file: its name is cut short, this is not.
     pub fn header(&self) -> String {
         let r = &self.resource;
@@ -67,6 +72,9 @@ type Key = (Box<str>, Box<str>);
 fn key(o: &Object) -> (&str, &str) {
     (o.namespace(), o.name())
 }
+fn is_same(a: &Object, b: &Object) -> bool {
+    a.revision() == b.revision() && a.uid() == b.uid()
+}
 fn owned(o: &Object) -> Key {
     (o.namespace().into(), o.name().into())
 }
@@ -75,7 +83,7 @@ pub struct Set {
     name: String,
     header: String,
     is_node: bool,
-    /// By namespace and name. The informer's own objects: one pointer each.
+    /// By namespace and name. The informers have the same ones: one pointer each.
     objects: Vec<Arc<Object>>,
     /// Whether a server or the disk has said anything.
     known: bool,
@@ -151,13 +159,22 @@ impl Set {
     }
 
     fn swap(&mut self, place: usize, object: Arc<Object>) -> bool {
-        let is_news = self.is_news(&self.objects[place], &object);
+        let old = &self.objects[place];
+        if is_same(old, &object) {
+            return false;
+        }
+        let is_news = !(self.is_node && plain(old) == plain(&object));
         if is_news {
             self.dirty.insert(owned(&object));
         }
-        // also where nothing is to be written: one copy, the informer's
         self.objects[place] = object;
         is_news
+    }
+
+    /// The copy that all who follow this set share.
+    pub fn shared(&self, object: Arc<Object>) -> Arc<Object> {
+        let here = self.place(key(&object)).ok().map(|i| &self.objects[i]);
+        here.filter(|o| is_same(o, &object)).cloned().unwrap_or(object)
     }
 
     pub fn remove(&mut self, object: &Object) -> bool {
@@ -191,10 +208,6 @@ impl Set {
         }
         self.known = true;
         changed
-    }
-
-    fn is_news(&self, old: &Object, new: &Object) -> bool {
-        old.revision() != new.revision() && !(self.is_node && plain(old) == plain(new))
     }
 
     /// All that is to be written; after this it counts as written.

@@ -98,8 +98,12 @@ async fn a_node_starts_from_disk_and_reconciles() {
     *second.away.lock() = None;
     a_while().await;
     assert_eq!(names(&informer.list(None)), ["a", "d"]);
+    let other = second.informer(of("services"));
     second.fake.seed(of("services"), named("e", "1"));
     a_while().await;
+    for name in ["a", "d", "e"] {
+        assert!(Arc::ptr_eq(&informer.get("n", name).unwrap(), &other.get("n", name).unwrap()), "one copy");
+    }
     assert_eq!(names(&informer.list(None)), ["a", "d", "e"], "it follows");
     // a word of the server is no silence
     *second.away.lock() = Some(Status::forbidden("", "configmaps", "m", "no"));
