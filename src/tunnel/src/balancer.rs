@@ -73,3 +73,57 @@ async fn join(mut local: TcpStream, servers: Arc<Servers>) {
         return;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Greets with `name`, then keeps the connection.
+    async fn server(name: &'static str) -> String {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let _ = socket.write_all(name.as_bytes()).await;
+                    let _ = socket.read(&mut [0]).await;
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_dead_server_is_passed_over_and_a_removed_one_left() {
+        let dead = {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            listener.local_addr().unwrap().to_string()
+        };
+        let (one, two) = (server("one").await, server("two").await);
+        let dir = tempfile::tempdir().unwrap();
+        let servers = Arc::new(Servers::open(dir.path(), None).unwrap());
+        servers.advertise(vec![dead.clone(), one.clone()]);
+        let balancer = Balancer::bind((Ipv4Addr::LOCALHOST, 0).into(), servers.clone()).await.unwrap();
+        let (address, stop) = (balancer.address().unwrap(), CancellationToken::new());
+        let running = tokio::spawn(balancer.run(stop.clone()));
+        let greeted = async || {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            let mut text = [0; 3];
+            socket.read_exact(&mut text).await.unwrap();
+            (socket, String::from_utf8_lossy(&text).into_owned())
+        };
+        let (mut first, name) = greeted().await;
+        assert_eq!(name, "one");
+        assert_eq!(servers.candidates()[0], one, "the one that answers is the first from now on");
+        servers.advertise(vec![two]);
+        let ended = tokio::time::timeout(Duration::from_secs(5), first.read(&mut [0])).await.expect("it is ended");
+        assert!(matches!(ended, Ok(0) | Err(_)));
+        assert_eq!(greeted().await.1, "two");
+        stop.cancel();
+        running.await.unwrap();
+    }
+}
