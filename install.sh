@@ -388,10 +388,10 @@ output_log=$log
 error_log=$log
 respawn_delay=2
 respawn_max=0
-rc_ulimit="-n 1048576 -u unlimited -c unlimited"
-set -o allexport
-sourcex $env_file
-set +o allexport
+rc_ulimit="-n 1048576"
+set -a
+[ ! -f $env_file ] || . $env_file
+set +a
 
 depend() {
     after network-online firewall
@@ -607,16 +607,16 @@ last_words() {
 
 wait_ready() {
     say "waiting until it is ready"
-    n=0
+    n=0 end=$(($(date +%s) + 180))
     until ready; do
         n=$((n + 1))
         if failed; then
             last_words
             die "$name does not start"
         fi
-        if [ $n -ge 600 ]; then
+        if [ "$(date +%s)" -gt $end ]; then
             last_words
-            die "it is not ready after two minutes"
+            die "it is not ready after three minutes"
         fi
         sleep 0.2
     done

@@ -11,7 +11,7 @@ quiet=(--quiet --variant=essential --aptopt='APT::Install-Recommends "false"' --
 if [[ ! -d $cache/guest ]]; then
   step "a Debian with a kernel, systemd and OpenRC"
   rm -rf "$cache/guest.part"
-  mmdebstrap "${quiet[@]}" --include=linux-image-cloud-amd64,initramfs-tools,zstd,udev,kmod,mount,systemd-sysv,openrc,ifupdown,iproute2,dbus,nftables \
+  mmdebstrap "${quiet[@]}" --include=linux-image-cloud-amd64,initramfs-tools,zstd,udev,kmod,mount,systemd-sysv,openrc,initscripts,ifupdown,iproute2,dbus,nftables \
     bookworm "$cache/guest.part"
   mv "$cache/guest.part" "$cache/guest"
 fi
