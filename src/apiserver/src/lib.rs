@@ -15,6 +15,7 @@ mod bootstrap;
 mod client;
 mod crd;
 mod discovery;
+pub mod encryption;
 pub mod engine;
 pub mod fairness;
 mod health;

@@ -22,6 +22,7 @@ mod store;
 mod watcher;
 mod writer;
 
+pub use backend::Seal;
 pub use error::Error;
 pub use index::Snapshot;
 pub use key::{Key, Precondition};

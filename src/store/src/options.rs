@@ -1,6 +1,9 @@
 //! What a deployment may tune.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::Seal;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -17,6 +20,8 @@ pub struct Options {
     pub ring_events: usize,
     /// Bytes of objects that such events hold, per resource.
     pub ring_bytes: usize,
+    /// What is encrypted on disk, and how.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl Default for Options {
@@ -29,6 +34,7 @@ impl Default for Options {
             keep_bytes: 32 << 20,
             ring_events: 4096,
             ring_bytes: 2 << 20,
+            seal: None,
         }
     }
 }

@@ -159,6 +159,14 @@ impl Store {
         self.inner.shared.revision()
     }
 
+    /// Brings what is on disk into the form that [`Options::seal`] wants by now: encrypted, with the newest key, or plain. How
+    /// many values were not. Nothing else changes: no revision, no event.
+    pub async fn reseal(&self) -> Result<usize, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.send(Request::Reseal(reply))?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
     /// Flushes, checkpoints and lets go of the directory. Writes that are not answered yet get [`Error::Closed`], as do
     /// watchers once they have seen everything. Reads go on.
     pub async fn close(&self) -> Result<(), Error> {

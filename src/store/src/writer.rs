@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 pub(crate) enum Request {
     Commit(Box<Proposal>),
+    Reseal(oneshot::Sender<Result<usize, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -45,6 +46,7 @@ pub(crate) struct Writer {
 
 enum Next {
     Batch,
+    Reseal(oneshot::Sender<Result<usize, Error>>),
     Close(Option<oneshot::Sender<Result<(), Error>>>),
     Due,
 }
@@ -60,8 +62,10 @@ impl Writer {
         let reply = loop {
             let next = self.collect(&requests, &mut batch);
             self.commit(&mut batch);
-            if let Next::Close(reply) = next {
-                break reply;
+            match next {
+                Next::Close(reply) => break reply,
+                Next::Reseal(reply) => drop(reply.send(self.backend.reseal())),
+                Next::Batch | Next::Due => {}
             }
             if self.due().is_some_and(|at| at <= Instant::now())
                 && let Err(error) = self.backend.work()
@@ -98,6 +102,7 @@ impl Writer {
             };
             match first {
                 Ok(Request::Commit(p)) => batch.push(*p),
+                Ok(Request::Reseal(reply)) => return Next::Reseal(reply),
                 Ok(Request::Close(reply)) => return Next::Close(Some(reply)),
                 Err(RecvTimeoutError::Timeout) => return Next::Due,
                 Err(RecvTimeoutError::Disconnected) => return Next::Close(None),
@@ -106,6 +111,7 @@ impl Writer {
         while batch.len() < BATCH {
             match requests.try_recv() {
                 Ok(Request::Commit(p)) => batch.push(*p),
+                Ok(Request::Reseal(reply)) => return Next::Reseal(reply),
                 Ok(Request::Close(reply)) => return Next::Close(Some(reply)),
                 Err(_) => break,
             }

@@ -5,7 +5,6 @@ use api::schema::Schema;
 use api::{Reason, Status, Value, convert};
 use bytes::Bytes;
 use http::Request;
-use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
@@ -19,10 +18,6 @@ const LIMIT: usize = 3 * 1024 * 1024;
 /// The whole body, if it is within the limit; a copy for the request's audit record, where there is one.
 pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Status> {
     let (head, body) = request.into_parts();
-    // what says that it is too long is not read at all
-    if body.size_hint().lower() > LIMIT as u64 {
-        return Err(too_large());
-    }
     match Limited::new(body, LIMIT).collect().await {
         Ok(collected) => {
             let bytes = collected.to_bytes();

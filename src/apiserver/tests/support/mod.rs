@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Status;
-use apiserver::{Attributes, Authenticator, Authorizer, Config, Decision, Server, User};
+use apiserver::{Attributes, Authenticator, Authorizer, Config, Decision, Options, Server, User};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -77,6 +77,12 @@ impl Cluster {
         Cluster::with(|_| {}).await
     }
     pub async fn with(change: impl FnOnce(&mut Config)) -> Cluster {
+        Cluster::make(change, Options::default()).await
+    }
+    pub async fn with_options(options: Options) -> Cluster {
+        Cluster::make(|_| {}, options).await
+    }
+    async fn make(change: impl FnOnce(&mut Config), extra: Options) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
         let options = pki::Options {
             node_name: "n".into(),
@@ -100,7 +106,7 @@ impl Cluster {
             stop: stop.clone(),
         };
         change(&mut config);
-        let server = Server::new(config);
+        let server = Server::with(config, extra);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (serve, config) = (server.clone(), pki.server_config().unwrap());

@@ -1,6 +1,7 @@
 //! Where the log lies. The index, watches and the API above do not know which backend it is.
 
 mod lock;
+mod seal;
 mod sqlite;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{Error, Event, Key};
 
+pub use seal::{MARK, Seal};
 pub use sqlite::Sqlite;
 
 /// What the writer thread, and nobody else, drives.
@@ -26,6 +28,11 @@ pub trait Backend: Send {
     /// One bounded step of it.
     fn work(&mut self) -> Result<(), Error>;
     fn history(&self) -> Arc<dyn History>;
+    /// Brings all that is on disk, the past too, into the form that [`Options::seal`](crate::Options) wants by now. How many
+    /// values were not.
+    fn reseal(&mut self) -> Result<usize, Error> {
+        Ok(0)
+    }
     /// The end: all is durable afterwards.
     fn close(&mut self) -> Result<(), Error>;
 }

@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::schema;
-use crate::backend::{History, tombstone};
-use crate::{Error, Event, EventKind};
+use crate::backend::{History, Seal, seal, tombstone};
+use crate::{Error, Event, EventKind, Key};
 
 pub(super) struct Reader {
     path: PathBuf,
+    seal: Option<Arc<dyn Seal>>,
     /// Opened at the first need.
     conn: Mutex<Option<Connection>>,
     pub horizon: AtomicU64,
@@ -24,13 +25,13 @@ pub(super) struct Reader {
 }
 
 const EVENTS: &str = "
-    SELECT l.revision, l.value, l.prev, p.value FROM log l LEFT JOIN log p ON p.revision = l.prev
+    SELECT l.revision, l.value, l.prev, p.value, l.namespace, l.name FROM log l LEFT JOIN log p ON p.revision = l.prev
     WHERE l.revision > ? AND l.revision <= ? AND l.resource = (SELECT id FROM resource WHERE name = ?)
     ORDER BY l.revision LIMIT ?";
 
 impl Reader {
-    pub fn new(path: PathBuf) -> Reader {
-        Reader { path, conn: Mutex::new(None), horizon: AtomicU64::new(0), unflushed: AtomicU64::new(u64::MAX) }
+    pub fn new(path: PathBuf, seal: Option<Arc<dyn Seal>>) -> Reader {
+        Reader { path, seal, conn: Mutex::new(None), horizon: AtomicU64::new(0), unflushed: AtomicU64::new(u64::MAX) }
     }
     pub fn path(&self) -> &Path {
         &self.path
@@ -73,18 +74,23 @@ impl History for Reader {
         let mut rows = stmt.query(params![after as i64, upto as i64, resource, limit])?;
         let mut events = Vec::new();
         while let Some(row) = rows.next()? {
-            events.push(event(row)?);
+            events.push(event(row, resource, self.seal.as_ref())?);
         }
         Ok(events)
     }
 }
 
-fn event(row: &Row<'_>) -> Result<Event, Error> {
+fn event(row: &Row<'_>, resource: &str, keys: Option<&Arc<dyn Seal>>) -> Result<Event, Error> {
     let bad = |e: &dyn std::fmt::Display| Error::Storage(format!("an event of the past: {e}"));
     let (revision, before) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(2)? as u64);
     let value = |column| -> Result<Option<Bytes>, Error> {
         let blob = row.get_ref(column)?.as_blob_or_null().map_err(|e| bad(&e))?;
-        Ok(blob.map(Bytes::copy_from_slice))
+        let Some(stored) = blob.map(Bytes::copy_from_slice) else { return Ok(None) };
+        if !stored.starts_with(seal::MARK) {
+            return Ok(Some(stored));
+        }
+        let key = Key { resource: resource.into(), namespace: row.get(4)?, name: row.get(5)? };
+        seal::opened(keys, &key, stored).map(Some)
     };
     let prev = match value(3)? {
         Some(json) => Some(Arc::new(Object::from_json(json, before).map_err(|e| bad(&e))?)),

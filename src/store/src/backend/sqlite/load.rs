@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::compact::ROW_OVERHEAD;
+use crate::backend::{Seal, seal};
 use crate::{Error, Key};
 
 pub(super) struct Contents {
@@ -22,11 +23,11 @@ pub(super) struct Contents {
 }
 
 /// Reads the whole log, and so meets any damage of its pages.
-pub(super) fn load(conn: &Connection, path: &Path) -> Result<Contents, Error> {
-    read(conn).map_err(|e| super::schema::damaged(path, e))
+pub(super) fn load(conn: &Connection, path: &Path, keys: Option<&Arc<dyn Seal>>) -> Result<Contents, Error> {
+    read(conn, keys).map_err(|e| super::schema::damaged(path, e))
 }
 
-fn read(conn: &Connection) -> Result<Contents, Error> {
+fn read(conn: &Connection, keys: Option<&Arc<dyn Seal>>) -> Result<Contents, Error> {
     let damaged = |reason: String| Error::Damaged { path: "state.db".into(), reason };
     let mut resources: HashMap<i64, Arc<str>> = HashMap::new();
     let mut stmt = conn.prepare("SELECT id, name FROM resource")?;
@@ -63,9 +64,12 @@ fn read(conn: &Connection) -> Result<Contents, Error> {
     let live_bytes = live.values().map(|(_, v)| (v.len() + ROW_OVERHEAD) as u64).sum();
     let objects = live
         .into_iter()
-        .map(|(key, (revision, value))| match Object::from_json(value, revision) {
-            Ok(object) => Ok((key, Arc::new(object))),
-            Err(e) => Err(damaged(format!("revision {revision}, {}/{}: {e}", key.namespace, key.name))),
+        .map(|(key, (revision, value))| {
+            let value = seal::opened(keys, &key, value)?;
+            match Object::from_json(value, revision) {
+                Ok(object) => Ok((key, Arc::new(object))),
+                Err(e) => Err(damaged(format!("revision {revision}, {}/{}: {e}", key.namespace, key.name))),
+            }
         })
         .collect::<Result<_, _>>()?;
     Ok(Contents { last, objects, latest, live_bytes, bytes })

@@ -28,7 +28,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use self::compact::Compaction;
 use self::history::Reader;
 use super::lock::Lock;
-use super::{Backend, History, Loaded, Write};
+use super::{Backend, History, Loaded, Seal, Write, seal};
 use crate::{Error, Key, Options};
 
 /// Revisions that late writes may use up between two transactions.
@@ -45,6 +45,7 @@ pub struct Sqlite {
     reserved: u64,
     late: Late,
     compaction: Compaction,
+    seal: Option<Arc<dyn Seal>>,
     reader: Arc<Reader>,
     /// The last close was clean.
     clean: bool,
@@ -83,7 +84,11 @@ impl Sqlite {
         let path = dir.join("state.db");
         let (conn, clean) = schema::open(&path, lock.formed)?;
         lock.form()?;
-        let reader = Arc::new(Reader::new(path));
+        if options.seal.is_some() {
+            // what is freed may have been plain
+            conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
+        }
+        let reader = Arc::new(Reader::new(path, options.seal.clone()));
         let late = Late {
             rows: Vec::new(),
             bytes: 0,
@@ -100,6 +105,7 @@ impl Sqlite {
             reserved: 0,
             late,
             compaction,
+            seal: options.seal.clone(),
             reader,
             clean,
             closed: false,
@@ -128,7 +134,7 @@ impl Sqlite {
                         tx.last_insert_rowid()
                     }
                 };
-                let value = (!row.delete).then(|| &**row.object.json());
+                let value = (!row.delete).then(|| seal::sealed(self.seal.as_ref(), &row.key, row.object.json()));
                 let (Key { namespace, name, .. }, revision) = (&row.key, row.object.revision() as i64);
                 insert.execute(params![revision, id, namespace, name, row.prev as i64, value])?;
             }
@@ -160,7 +166,7 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     fn load(&mut self) -> Result<Loaded, Error> {
-        let contents = load::load(&self.conn, self.reader.path())?;
+        let contents = load::load(&self.conn, self.reader.path(), self.seal.as_ref())?;
         self.reserved = schema::get(&self.conn, "reserved")?;
         let horizon = schema::get(&self.conn, "horizon")?;
         self.reader.horizon.store(horizon, Ordering::Release);
@@ -224,6 +230,36 @@ impl Backend for Sqlite {
 
     fn history(&self) -> Arc<dyn History> {
         self.reader.clone()
+    }
+
+    fn reseal(&mut self) -> Result<usize, Error> {
+        let Some(seal) = self.seal.clone() else { return Ok(0) };
+        if !self.late.rows.is_empty() {
+            self.transact(&[])?;
+        }
+        let mut changed = 0;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (resource, id) in self.ids.iter().filter(|(r, _)| seal.covers(r)) {
+            let mut stmt = tx.prepare("SELECT revision FROM log WHERE resource = ? AND value IS NOT NULL")?;
+            let revisions: Vec<i64> = stmt.query_map([id], |r| r.get(0))?.collect::<Result<_, _>>()?;
+            let mut read = tx.prepare("SELECT namespace, name, value FROM log WHERE revision = ?")?;
+            let mut write = tx.prepare("UPDATE log SET value = ? WHERE revision = ?")?;
+            for revision in revisions {
+                let (namespace, name, stored) =
+                    read.query_row([revision], |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, Vec<u8>>(2)?)))?;
+                if seal.is_current(&stored) {
+                    continue;
+                }
+                let key = Key { resource: resource.clone(), namespace, name };
+                let plain = seal::opened(Some(&seal), &key, stored.into())?;
+                write.execute(params![seal::sealed(Some(&seal), &key, &plain), revision])?;
+                changed += 1;
+            }
+        }
+        tx.commit()?;
+        // the WAL has what was before
+        let _: Option<i64> = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0)).optional()?;
+        Ok(changed)
     }
 
     fn close(&mut self) -> Result<(), Error> {
