@@ -164,16 +164,18 @@ impl Ruleset {
     fn host_port(&mut self, h: &HostPort) {
         let chain = format!("hp_{:016x}", hash(&format!("{h:?}")));
         let to = SocketAddr::new(h.pod_ip, h.container_port);
-        let rules =
-            [format!("meta mark set meta mark or {MASQUERADE}"), format!("meta l4proto {} dnat to {to}", h.protocol)];
-        self.chains.insert(chain.clone(), rules.into());
+        let rules = vec![
+            format!("meta mark set meta mark or {MASQUERADE}"),
+            format!("meta l4proto {} dnat to {to}", h.protocol),
+        ];
+        self.chains.insert(chain.clone(), rules);
         self.element("hairpin", format!("{} . {}", h.pod_ip, h.pod_ip), String::new());
-        // another pod may have the same port of another address
-        match h.host_ip {
-            Some(ip) if !ip.is_unspecified() => {
-                self.element("services", format!("{ip} . {} . {}", h.protocol, h.port), format!("goto {chain}"));
+        // a port of one address may be another pod's than that of another
+        match h.host_ip.filter(|ip| !ip.is_unspecified()) {
+            Some(ip) => {
+                self.element("services", format!("{ip} . {} . {}", h.protocol, h.port), format!("goto {chain}"))
             }
-            _ => self.element("node_ports", format!("{} . {}", h.protocol, h.port), format!("goto {chain}")),
+            None => self.element("node_ports", format!("{} . {}", h.protocol, h.port), format!("goto {chain}")),
         }
     }
 }
@@ -319,6 +321,23 @@ mod tests {
         assert_eq!(r.chains[entry], ["meta mark set meta mark or 0x4000".into(), format!("goto {chain}")]);
         let v6 = Ruleset::build(true, &"fd42::/48".parse().unwrap(), &[port(&["10.42.0.5:8080"])], &[]);
         assert!(v6.chains.is_empty());
+    }
+
+    #[test]
+    fn a_host_port_is_of_one_address_or_of_all() {
+        let port = |pod: u8, host_ip: Option<&str>| HostPort {
+            protocol: "tcp".into(),
+            port: 8081,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            pod_ip: [10, 42, 0, pod].into(),
+            container_port: 80,
+        };
+        let ports = [port(1, Some("127.0.0.1")), port(2, Some("192.0.2.1")), port(3, Some("0.0.0.0"))];
+        let r = Ruleset::build(false, &"10.42.0.0/16".parse().unwrap(), &[], &ports);
+        let leads_to = |map: &str, key: &str| r.chains[r.elements[map][key].strip_prefix("goto ").unwrap()][1].clone();
+        assert_eq!(leads_to("services", "127.0.0.1 . tcp . 8081"), "meta l4proto tcp dnat to 10.42.0.1:80");
+        assert_eq!(leads_to("services", "192.0.2.1 . tcp . 8081"), "meta l4proto tcp dnat to 10.42.0.2:80");
+        assert_eq!(leads_to("node_ports", "tcp . 8081"), "meta l4proto tcp dnat to 10.42.0.3:80");
     }
 
     #[test]
