@@ -33,6 +33,16 @@ pub fn cluster_dir(paths: &Paths) -> PathBuf {
     paths.agent().join("cluster")
 }
 
+/// What the node follows, for when no server answers.
+pub fn known_dir(paths: &Paths) -> PathBuf {
+    paths.agent().join("known")
+}
+
+/// The authority of the cluster that this machine belongs to, or belonged to last.
+pub fn authority(dir: &Path) -> Result<Option<String>> {
+    Ok(pki::files::read(&dir.join("ca.pem"))?)
+}
+
 impl Member {
     /// What an earlier join has left, if it is this node's, still good, and of the cluster that `token` is for.
     pub fn load(dir: &Path, node: &str, token: Option<&JoinToken>) -> Result<Option<Member>> {
@@ -59,12 +69,29 @@ impl Member {
         Ok(Some(Member { dir: dir.to_owned(), identity, authority, settings }))
     }
 
+    /// Forgets all that was kept of an earlier cluster, where this is another one.
+    pub fn forget_others(&self, earlier_authority: Option<&str>, paths: &Paths) {
+        if earlier_authority.is_none_or(|earlier| earlier == self.authority) {
+            return;
+        }
+        tracing::warn!("this machine has come to another cluster: what it knew of the earlier one is forgotten");
+        for path in [known_dir(paths), paths.agent().join("network")] {
+            if let Err(error) = std::fs::remove_dir_all(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "not removed");
+            }
+        }
+    }
+
     /// Asks the first server that answers, until one does.
     pub async fn join(dir: &Path, node: &str, password: &str, token: &JoinToken, servers: &Servers) -> Result<Member> {
         let mut wait = Duration::from_millis(200);
         let mut told = String::new();
         loop {
-            for server in servers.candidates() {
+            // what is known of servers may be of another cluster
+            let candidates = servers.given().map_or_else(|| servers.candidates(), |given| vec![given.to_owned()]);
+            for server in candidates {
                 match Member::ask(dir, node, password, token, &server).await {
                     Ok((member, joined)) => {
                         servers.advertise(joined.servers);

@@ -42,6 +42,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     let servers = Arc::new(Servers::open(&dir, url.as_deref())?);
     let token = secret::join_token(flags.token.as_deref(), flags.token_file.as_deref())?;
     let kept = Member::load(&dir, &node.name, token.as_ref())?;
+    let earlier = member::authority(&dir)?;
     let password = member::node_password(&paths)?;
     let joined = async {
         match (kept, &token) {
@@ -58,6 +59,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     if servers.candidates().is_empty() {
         bail!("which cluster? Give --server https://HOST:6443");
     }
+    member.forget_others(earlier.as_deref(), &paths);
 
     let (tls_changes, tls) = watch::channel(member.tls()?);
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, flags.lb_server_port));
@@ -78,7 +80,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(balancer.run(stop.clone()));
-    let known = Offline::open(client.clone(), &options.paths.agent().join("known"), stop.clone())?;
+    let known = Offline::open(client.clone(), &member::known_dir(&options.paths), stop.clone())?;
     let agent = Agent::new(options, Arc::new(known.clone())).await?;
     let link = Link { node: agent.tunnel_end(), servers: servers.clone(), tls };
     tasks.spawn(link.run(stop.clone()));
