@@ -512,7 +512,9 @@ if [ -f /etc/init.d/$name ] && [ -x /sbin/openrc-run ]; then
 fi
 rm -f $etc/$name.env $install_file $log $log.* /etc/logrotate.d/$name
 # not through a mount that is still there
-if [ -d "\$data_dir" ]; then
+if ! command -v find >/dev/null; then
+    rm -rf "\$data_dir"
+elif [ -d "\$data_dir" ]; then
     find "\$data_dir" -xdev -mindepth 1 -delete
     rmdir "\$data_dir" 2>/dev/null || true
 fi
