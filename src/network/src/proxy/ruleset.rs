@@ -243,7 +243,8 @@ pub fn base(v6: bool, c: &Config) -> String {
             Backend::HostGw => "iifname != \"lo\"".to_owned(),
             _ => format!("iifname {{ \"{}\", \"{}\" }}", c.bridge, c.tunnel()),
         };
-        add(&format!("rule TABLE martian {from} ip daddr 127.0.0.0/8 drop"));
+        // the address first: it is what tells all other packets apart
+        add(&format!("rule TABLE martian ip daddr 127.0.0.0/8 {from} drop"));
     }
     s
 }
