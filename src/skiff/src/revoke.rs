@@ -15,8 +15,10 @@ const NAME: &str = "revoked-nodes";
 pub async fn run(command: NodeCommand) -> Result<()> {
     let NodeCommand::Revoke { data, nodes } = command;
     let admin = Admin::open(&Paths::of(&data.data_dir))?;
+    // certificates tell whole seconds: all of this one are refused, and we return when it is over
     let now = Timestamp::now();
-    let entries: serde_json::Map<_, _> = nodes.iter().map(|n| (n.clone(), now.to_string().into())).collect();
+    let next = Timestamp::from_second(now.as_second() + 1)?;
+    let entries: serde_json::Map<_, _> = nodes.iter().map(|n| (n.clone(), next.to_string().into())).collect();
     let tree = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": entries});
     let done = admin.call("PATCH", &format!("{CONFIG_MAPS}/{NAME}"), Some(&json!({"data": entries}))).await;
     match done {
@@ -25,6 +27,7 @@ pub async fn run(command: NodeCommand) -> Result<()> {
         }
         done => drop(done?),
     }
+    tokio::time::sleep(next.duration_since(Timestamp::now()).try_into().unwrap_or_default()).await;
     nodes.iter().for_each(|n| println!("{n}"));
     Ok(())
 }
