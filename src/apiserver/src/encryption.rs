@@ -178,6 +178,10 @@ impl Seal for Keyring {
         Ok(plain.to_vec())
     }
 
+    fn wipes(&self) -> bool {
+        !self.state.read().keys.is_empty()
+    }
+
     fn is_current(&self, stored: &[u8]) -> bool {
         let state = self.state.read();
         match state.saved.keys.first().filter(|_| state.saved.enabled) {

@@ -66,7 +66,15 @@ impl Security {
         plugins.push(Arc::new(ResourceQuota::new(lookup.clone())));
 
         let mut specials = Specials::default();
-        let parts = subresource::Parts { service_accounts: service_accounts.clone(), authorizer, rbac };
+        let own = OwnSecrets { server: o.pki.token.clone(), agent: o.pki.agent_token.clone() };
+        let bootstrap = Arc::new(BootstrapTokens::new(own, lookup.clone(), Arc::new(SystemClock)));
+        let authentication = Arc::new(Authentication::new(service_accounts.clone(), bootstrap, lookup));
+        let parts = subresource::Parts {
+            service_accounts: service_accounts.clone(),
+            authentication: authentication.clone(),
+            authorizer,
+            rbac,
+        };
         subresource::register(&mut specials, &parts);
         let (discovery, keys) = (service_accounts.discovery().to_string(), service_accounts.key_set().to_string());
         specials.document("/.well-known/openid-configuration", "application/json", discovery).document(
@@ -75,9 +83,6 @@ impl Security {
             keys,
         );
         proxy::register(&mut specials, &o.dialer);
-        let own = OwnSecrets { server: o.pki.token.clone(), agent: o.pki.agent_token.clone() };
-        let bootstrap = Arc::new(BootstrapTokens::new(own, lookup.clone(), Arc::new(SystemClock)));
-        let authentication = Arc::new(Authentication::new(service_accounts, bootstrap, lookup));
         Security { authentication, authorization, plugins, specials }
     }
 }

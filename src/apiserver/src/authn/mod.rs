@@ -7,13 +7,16 @@ mod bearer;
 pub mod bootstrap;
 mod cache;
 mod impersonate;
+pub mod oidc;
+pub mod outside;
 pub mod revoked;
 mod service_account;
 mod x509;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::Status;
+use futures::future::BoxFuture;
 use http::HeaderMap;
 
 pub use bearer::{bearer, without_bearer};
@@ -27,6 +30,7 @@ pub use bootstrap::{BootstrapTokens, OwnSecrets};
 
 use crate::authz::node_name;
 use crate::{Authenticator, Lookup, User};
+use outside::Outside;
 use revoked::Revoked;
 use x509::Certificates;
 
@@ -50,6 +54,7 @@ pub struct Authentication {
     revoked: Revoked,
     pub service_accounts: Arc<ServiceAccounts>,
     pub bootstrap: Arc<BootstrapTokens>,
+    outside: OnceLock<Arc<Outside>>,
 }
 
 impl Authentication {
@@ -59,7 +64,34 @@ impl Authentication {
         lookup: Arc<dyn Lookup>,
     ) -> Authentication {
         let (certificates, revoked) = (Certificates::default(), Revoked::new(lookup));
-        Authentication { certificates, revoked, service_accounts, bootstrap }
+        Authentication { certificates, revoked, service_accounts, bootstrap, outside: OnceLock::new() }
+    }
+
+    /// Those outside who are asked about tokens that nobody here knows. To be said once, before the first request.
+    pub fn ask_also(&self, outside: Outside) {
+        if !outside.is_empty() {
+            let _ = self.outside.set(Arc::new(outside));
+        }
+    }
+
+    /// `TokenReview`: whose token it is, for one of `audiences` (empty: the API server's own).
+    pub async fn review(&self, token: &str, audiences: &[String]) -> Result<Review, String> {
+        let error = match self.service_accounts.review(token, audiences) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let own = self.service_accounts.issuer().to_owned();
+        if !audiences.is_empty() && !audiences.contains(&own) {
+            return Err(error);
+        }
+        let user = match self.bootstrap.authenticate(token) {
+            Ok(Some(user)) => user,
+            _ => match self.outside.get() {
+                Some(outside) => outside.ask(token).await?,
+                None => return Err(error),
+            },
+        };
+        Ok(Review { user, audiences: vec![own] })
     }
 }
 
@@ -83,13 +115,26 @@ impl Authenticator for Authentication {
         match token {
             Some(token) => match self.service_accounts.authenticate(&token) {
                 Ok(user) => Ok(Some(user)),
-                Err(error) => {
-                    tracing::debug!(%error, "bearer token refused");
-                    Err(Status::unauthorized())
-                }
+                Err(error) => match self.outside.get().and_then(|o| o.recall(&token)) {
+                    Some(user) => Ok(Some(user)),
+                    None => {
+                        tracing::debug!(%error, "bearer token refused");
+                        Err(Status::unauthorized())
+                    }
+                },
             },
             None => Ok(None),
         }
+    }
+
+    fn inquire(&self, headers: &HeaderMap) -> Option<BoxFuture<'static, Result<Arc<User>, Status>>> {
+        let (outside, token) = (self.outside.get()?.clone(), bearer(headers)?);
+        Some(Box::pin(async move {
+            outside.ask(&token).await.map_err(|error| {
+                tracing::debug!(%error, "bearer token refused");
+                Status::unauthorized()
+            })
+        }))
     }
 }
 

@@ -11,13 +11,14 @@ use api::Value;
 use serde_json::json;
 
 use crate::Authorizer;
-use crate::authn::ServiceAccounts;
+use crate::authn::{Authentication, ServiceAccounts};
 use crate::authz::Rbac;
 use crate::special::{Specials, VirtualKind};
 
 /// What the handlers need of the server.
 pub struct Parts {
     pub service_accounts: Arc<ServiceAccounts>,
+    pub authentication: Arc<Authentication>,
     pub authorizer: Arc<dyn Authorizer>,
     pub rbac: Arc<Rbac>,
 }
@@ -53,7 +54,7 @@ pub fn register(specials: &mut Specials, parts: &Parts) {
         )
         .virtual_kind(
             kind(AUTHENTICATION, "TokenReview", "tokenreviews", false),
-            Arc::new(reviews::Token { service_accounts: parts.service_accounts.clone() }),
+            Arc::new(reviews::Token { authentication: parts.authentication.clone() }),
         )
         .virtual_kind(
             kind(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", false),

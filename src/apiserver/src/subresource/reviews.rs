@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{strings, text};
-use crate::authn::ServiceAccounts;
+use crate::authn::Authentication;
 use crate::authz::{Rbac, Rule};
 use crate::special::{Post, PostRequest};
 use crate::{Attributes, Authorizer, Decision, User, Verb};
@@ -179,7 +179,7 @@ fn user_info(user: &User) -> Value {
 
 /// `TokenReview`
 pub struct Token {
-    pub service_accounts: Arc<ServiceAccounts>,
+    pub authentication: Arc<Authentication>,
 }
 
 #[async_trait]
@@ -190,7 +190,7 @@ impl Post for Token {
         if token.is_empty() {
             return Err(Status::bad_request("token is required for TokenReview in authentication"));
         }
-        review["status"] = match self.service_accounts.review(token, &strings(&review, "/spec/audiences")) {
+        review["status"] = match self.authentication.review(token, &strings(&review, "/spec/audiences")).await {
             Ok(found) => json!({"authenticated": true, "user": user_info(&found.user), "audiences": found.audiences}),
             Err(error) => json!({"user": {}, "error": error}),
         };

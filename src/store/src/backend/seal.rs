@@ -19,6 +19,8 @@ pub trait Seal: Send + Sync + 'static {
     fn seal(&self, key: &Key, value: &[u8]) -> Option<Vec<u8>>;
     /// The value that was sealed. The error says what to do about it.
     fn open(&self, key: &Key, sealed: &[u8]) -> Result<Vec<u8>, String>;
+    /// Whether what is freed on disk is overwritten.
+    fn wipes(&self) -> bool;
     /// Whether what is on disk is as [`Seal::seal`] makes it by now.
     fn is_current(&self, stored: &[u8]) -> bool;
 }

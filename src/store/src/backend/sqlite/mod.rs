@@ -84,7 +84,7 @@ impl Sqlite {
         let path = dir.join("state.db");
         let (conn, clean) = schema::open(&path, lock.formed)?;
         lock.form()?;
-        if options.seal.is_some() {
+        if options.seal.as_ref().is_some_and(|s| s.wipes()) {
             // what is freed may have been plain
             conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
         }
@@ -236,6 +236,9 @@ impl Backend for Sqlite {
         let Some(seal) = self.seal.clone() else { return Ok(0) };
         if !self.late.rows.is_empty() {
             self.transact(&[])?;
+        }
+        if seal.wipes() {
+            self.conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
         }
         let mut changed = 0;
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
