@@ -20,7 +20,8 @@ pub use definition::{Conversion, Definition};
 pub use resource::{approval_condition, kind, violations};
 pub(crate) use structural::is_meta;
 pub use structural::{Additional, Checks, List, Structural, Type, default, prune};
-#[allow(unused_imports)]
+
+pub(crate) use format::holds as format_holds;
 pub(crate) use validate::{key_of, pattern};
 
 /// `apiextensions.k8s.io`
