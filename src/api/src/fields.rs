@@ -1,5 +1,7 @@
 //! Field selectors: upstream's `fields.Selector`.
 
+use std::cell::OnceCell;
+
 use serde_json::Value;
 
 use crate::labels::ParseError;
@@ -55,21 +57,22 @@ impl FieldSelector {
     pub fn requires(&self, field: &str) -> Option<&str> {
         self.terms.iter().find(|t| t.equal && t.field == field).map(|t| t.value.as_str())
     }
-    /// Whether metadata alone decides, so that [`FieldSelector::matches`] does not parse the object.
-    pub fn metadata_only(&self) -> bool {
-        self.terms.iter().all(|t| t.field.starts_with("metadata."))
-    }
 
     /// Whether a stored object is selected.
     pub fn matches(&self, strategy: &dyn Strategy, object: &Object) -> bool {
-        if self.metadata_only() {
-            return self.holds(|field| match field {
-                "metadata.name" => object.name().to_owned(),
-                "metadata.namespace" => object.namespace().to_owned(),
-                _ => strategy.select_field(&object.tree(), field),
-            });
-        }
-        self.matches_tree(strategy, &object.tree())
+        let tree = OnceCell::new();
+        self.terms.iter().all(|t| {
+            let known = match t.field.as_str() {
+                "metadata.name" => Some(object.name()),
+                "metadata.namespace" => Some(object.namespace()),
+                field => strategy.stored_field(object, field),
+            };
+            let is = match known {
+                Some(value) => value == t.value,
+                None => strategy.select_field(tree.get_or_init(|| object.tree()), &t.field) == t.value,
+            };
+            is == t.equal
+        })
     }
     /// Whether a tree in the storage version is selected.
     pub fn matches_tree(&self, strategy: &dyn Strategy, object: &Value) -> bool {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::field;
+use crate::{Object, field};
 
 /// One column of a kind's table, upstream's `TableColumnDefinition`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -146,6 +146,10 @@ pub trait Strategy: Send + Sync + 'static {
     /// The value of a selectable field; absent fields read as the empty string.
     fn select_field(&self, object: &Value, field: &str) -> String {
         field_text(object, field)
+    }
+    /// The same of a stored object, where it need not be parsed for it: every watcher of many looks at every change.
+    fn stored_field<'a>(&self, _object: &'a Object, _field: &str) -> Option<&'a str> {
+        None
     }
 
     /// What `…/scale` shows, for kinds with that subresource.

@@ -11,12 +11,13 @@ mod update;
 mod validation;
 mod volumes;
 
+use k8s_openapi::api::core::v1 as typed;
 use serde_json::{Value, json};
 
-use crate::Strategy;
 use crate::field;
 use crate::kinds::tree::{has, items, number, text};
 use crate::strategy::{Column, copy, field_text, set};
+use crate::{Object, Strategy};
 
 pub(crate) use defaults::{pull_policy, reference, template as default_template};
 pub use qos::{qos, resources};
@@ -89,6 +90,16 @@ impl Strategy for Pod {
         match field {
             "spec.hostNetwork" => (pod["spec"]["hostNetwork"] == true).to_string(),
             _ => field_text(pod, field),
+        }
+    }
+    fn stored_field<'a>(&self, pod: &'a Object, field: &str) -> Option<&'a str> {
+        let pod = pod.view::<typed::Pod>().ok()?;
+        let of = |text: Option<&'a String>| Some(text.map_or("", String::as_str));
+        match field {
+            "spec.nodeName" => of(pod.spec.as_ref().and_then(|s| s.node_name.as_ref())),
+            "spec.schedulerName" => of(pod.spec.as_ref().and_then(|s| s.scheduler_name.as_ref())),
+            "status.phase" => of(pod.status.as_ref().and_then(|s| s.phase.as_ref())),
+            _ => None,
         }
     }
 
