@@ -54,7 +54,10 @@ impl Health {
         }
         let mut text = String::new();
         let mut failed = false;
-        for (name, check) in checks {
+        let known: Vec<&String> = checks.iter().map(|(n, _)| n).collect();
+        let unknown: Vec<String> =
+            query.all("exclude").filter(|e| !known.iter().any(|k| k == e)).map(|e| format!("{e:?}")).collect();
+        for (name, check) in &checks {
             if query.all("exclude").any(|e| e == name) {
                 let _ = writeln!(text, "[+]{name} excluded: ok");
                 continue;
@@ -66,6 +69,9 @@ impl Health {
                     let _ = writeln!(text, "[-]{name} failed: reason withheld");
                 }
             }
+        }
+        if !unknown.is_empty() {
+            let _ = writeln!(text, "warn: some health checks cannot be excluded: no matches for {}", unknown.join(","));
         }
         let (code, text) = match (failed, query.flag("verbose")) {
             (true, _) => (500, format!("{text}{endpoint} check failed\n")),
@@ -91,6 +97,12 @@ mod tests {
             ("/readyz", "", 500, "[+]ping ok\n[-]bootstrap failed: reason withheld\nreadyz check failed\n"),
             ("/readyz", "exclude=bootstrap", 200, "ok"),
             ("/readyz/ping", "", 200, "ok"),
+            (
+                "/livez",
+                "verbose&exclude=x",
+                200,
+                "[+]ping ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n",
+            ),
             ("/livez/bootstrap", "", 404, "404 page not found\n"),
         ] {
             let answer = health.answer(path, &Query::parse(Some(query))).unwrap();

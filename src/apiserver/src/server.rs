@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use api::Registry;
-use client::Client;
+use client::{Client, NodeDialer};
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::http::{self, Front};
 use crate::metrics::Metrics;
 use crate::special::Specials;
+use crate::webhook::WebhookClient;
 use crate::{Authenticator, Authorizer, Engine, User, crd};
 
 /// What a server is made of.
@@ -60,6 +61,11 @@ impl Server {
         let Config { store, registry, authenticator, authorizer, plugins, specials, stop } = config;
         let health = Health::default();
         health.add("ping", || Ok(()));
+        health.add("log", || Ok(()));
+        // upstream's name for the store
+        let (disk, ending) = (store.clone(), stop.clone());
+        health.add("etcd", move || if disk.is_open() { Ok(()) } else { Err("the store is closed".into()) });
+        health.add_ready("shutdown", move || if ending.is_cancelled() { Err("shutting down".into()) } else { Ok(()) });
         let engine = Arc::new(Engine::new(store, Routes::new(registry), plugins, authorizer, specials));
         tokio::spawn(crd::Controller::new(&engine).run(stop.clone()));
         let (discovery, metrics) = (Discovery::default(), Metrics::default());
@@ -81,6 +87,11 @@ impl Server {
 
     pub fn engine(&self) -> &Arc<Engine> {
         &self.front.engine
+    }
+    /// Lets conversion webhooks be called; once, before anything needs them.
+    pub fn set_dialer(&self, dialer: Arc<dyn NodeDialer>) {
+        let client = WebhookClient::new(dialer, self.front.engine.store().clone());
+        self.front.engine.set_converter(Arc::new(client));
     }
     /// The checks behind `/readyz` and its like.
     pub fn health(&self) -> &Health {

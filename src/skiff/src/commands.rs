@@ -59,6 +59,10 @@ pub fn node(command: NodeCommand) -> Result<()> {
     current_thread()?.block_on(crate::revoke::run(command))
 }
 
+pub fn secrets_encrypt(command: crate::encrypt::EncryptCommand) -> Result<()> {
+    current_thread()?.block_on(crate::encrypt::run(command))
+}
+
 pub fn killall(flags: &DataDir) -> Result<()> {
     need_root("killall")?;
     let paths = Paths::of(&flags.data_dir);

@@ -11,6 +11,30 @@ const DEFAULT: &str = "/etc/skiff/config.yaml";
 
 /// The arguments with those of the config file put in, for `skiff server` and `skiff agent`.
 pub fn with_file(args: Vec<OsString>) -> Result<Vec<OsString>> {
+    whole(args).map(unwrapped)
+}
+
+/// `--kube-apiserver-arg=key=value`, k3s's way to say `--key=value`.
+fn unwrapped(args: Vec<OsString>) -> Vec<OsString> {
+    const WRAPPER: &str = "--kube-apiserver-arg";
+    let mut args = args.into_iter();
+    let mut out = Vec::new();
+    while let Some(arg) = args.next() {
+        let text = arg.to_string_lossy();
+        let inner = match text.strip_prefix(WRAPPER) {
+            Some("") => args.next().map(|a| a.to_string_lossy().into_owned()),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        };
+        match inner {
+            Some(inner) => out.push(format!("--{}", inner.trim_start_matches("--")).into()),
+            None => out.push(arg),
+        }
+    }
+    out
+}
+
+fn whole(args: Vec<OsString>) -> Result<Vec<OsString>> {
     if args.get(1).is_none_or(|a| a != "server" && a != "agent") {
         return Ok(args);
     }
@@ -103,6 +127,13 @@ fn scalar(path: &Path, key: &str, value: Value) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_of_the_api_server_are_our_own() {
+        let args = ["skiff", "server", "--kube-apiserver-arg=audit-log-path=-", "--kube-apiserver-arg", "a=b", "--c"];
+        let got = unwrapped(args.iter().map(OsString::from).collect());
+        assert_eq!(got, ["skiff", "server", "--audit-log-path=-", "--a=b", "--c"]);
+    }
 
     #[test]
     fn keys_become_flags() {

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use crate::encrypt::EncryptCommand;
+use crate::guard::GuardFlags;
+
 #[derive(Parser)]
 #[command(name = "skiff", version, about = "Kubernetes in one small binary", max_term_width = 110)]
 pub struct Cli {
@@ -27,6 +30,9 @@ pub enum Command {
     /// Machines that belong to the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Encryption of secrets on the server's disk
+    #[command(subcommand)]
+    SecretsEncrypt(EncryptCommand),
     /// Remove all containers, mounts, interfaces and rules that skiff left on this machine
     Killall(DataDir),
     /// kubectl, built in
@@ -75,6 +81,11 @@ pub struct ServerFlags {
     pub advertise_address: Option<IpAddr>,
     #[command(flatten)]
     pub node: NodeFlags,
+    #[command(flatten)]
+    pub guard: GuardFlags,
+    /// A flag of upstream's API server, by its own name: key=value
+    #[arg(long)]
+    pub kube_apiserver_arg: Vec<String>,
     /// The secret with which machines join [default: made at the first start]
     #[arg(short, long, env = "SKIFF_TOKEN", hide_env_values = true)]
     pub token: Option<String>,

@@ -5,7 +5,9 @@ mod agent;
 mod commands;
 mod config;
 mod dialer;
+mod encrypt;
 mod flags;
+mod guard;
 mod hollow;
 mod logging;
 mod member;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Image(command) => commands::image(command),
         Command::Token(flags) => commands::token(flags),
         Command::Node(command) => commands::node(command),
+        Command::SecretsEncrypt(command) => commands::secrets_encrypt(command),
         Command::Killall(flags) => commands::killall(&flags),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "skiff", &mut std::io::stdout());

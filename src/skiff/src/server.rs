@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use apiserver::User;
 use apiserver::agents::{self, Agents};
+use apiserver::encryption::Encryption;
 use apiserver::manifests::MANIFESTS;
 use apiserver::security::{self, Security};
 use client::{Clock, SystemClock};
@@ -46,7 +47,14 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
     private_dir(&paths.data)?;
     private_dir(&paths.server())?;
 
-    let store = Arc::new(Store::open(paths.server().join("db"), store::Options::default())?);
+    let keys = flags.guard.keys(&paths.server())?;
+    let options = store::Options { seal: Some(keys.clone()), ..store::Options::default() };
+    let store = Arc::new(Store::open(paths.server().join("db"), options)?);
+    let encryption = Arc::new(Encryption::new(keys.clone(), store.clone()));
+    if keys.is_enabled() {
+        // those from before it was
+        encryption.reencrypt().await?;
+    }
     let listener = TcpListener::bind((flags.bind_address, flags.https_listen_port))
         .await
         .with_context(|| format!("cannot listen on {}:{}", flags.bind_address, flags.https_listen_port))?;
@@ -108,7 +116,10 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         server_dir: paths.server(),
     };
     Arc::new(agents).register(&mut security.specials);
-    let server = apiserver::Server::new(apiserver::Config {
+    encryption.register(&mut security.specials);
+    security.authentication.ask_also(flags.guard.outside()?);
+    let guard = flags.guard.options(&store, &stop)?;
+    let config = apiserver::Config {
         store: store.clone(),
         registry: api::kinds::registry(),
         authenticator: security.authentication,
@@ -116,7 +127,8 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         plugins: security.plugins,
         specials: security.specials,
         stop: stop.clone(),
-    });
+    };
+    let server = apiserver::Server::with(config, guard);
     let started = Arc::new(AtomicBool::new(false));
     let done = started.clone();
     server

@@ -154,6 +154,10 @@ impl Store {
         Watcher::new(self.inner.shared.clone(), resource, from)
     }
 
+    /// Whether it takes writes.
+    pub fn is_open(&self) -> bool {
+        !self.inner.shared.closed.load(Ordering::Acquire)
+    }
     /// That of the last published write.
     pub fn revision(&self) -> u64 {
         self.inner.shared.revision()

@@ -22,7 +22,7 @@ use crate::audit::{Audit, Origin, Record};
 use crate::authn::{anonymous, impersonate, is_public};
 use crate::authz::forbidden;
 use crate::fairness::{Fairness, Seat};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::special::PathRequest;
 use crate::{Attributes, Authenticator, Decision, Engine, User, Verb, discovery, health};
 
@@ -87,6 +87,7 @@ impl Front {
         let zip = !peer.address.is_loopback() && gzip::is_accepted(request.headers());
         let id = audit_id(&request);
         let mut trace = Trace::default();
+        let _running = self.metrics.begin(!matches!(*request.method(), http::Method::GET | http::Method::HEAD));
         let work = AssertUnwindSafe(self.enter(&peer, request, &id, &mut trace)).catch_unwind();
         let mut panicked = false;
         let mut answer = match work.await {
@@ -106,8 +107,7 @@ impl Front {
             answer = gzip::compress(answer).await;
         }
         answer.headers_mut().insert(AUDIT_ID, id);
-        self.metrics.count(&label, answer.status().as_u16(), begun.elapsed());
-        answer
+        self.metrics.count(&label, answer, begun.elapsed())
     }
 
     async fn enter(
@@ -253,6 +253,12 @@ impl Front {
         }
         if path.trim_end_matches('/') == "/metrics" {
             let mut text = self.metrics.text();
+            let (store, routes) = (self.engine.store(), self.engine.routes());
+            let counts = routes.registry.kinds().iter().map(|k| {
+                let name = if k.group.is_empty() { k.plural.clone() } else { format!("{}.{}", k.plural, k.group) };
+                (name, store.snapshot(&k.store_resource()).len())
+            });
+            metrics::objects(&mut text, counts);
             if let Some(fairness) = &self.fairness {
                 fairness.metrics(&mut text);
             }

@@ -31,6 +31,8 @@ use crate::Attributes;
 #[derive(Debug, Default)]
 pub(crate) struct Label {
     pub verb: &'static str,
+    /// `CleanScope`: `cluster`, `namespace` or `resource`.
+    pub scope: &'static str,
     pub group: String,
     pub version: String,
     pub resource: String,
@@ -41,6 +43,11 @@ pub(crate) struct Label {
 impl Label {
     fn set(&mut self, a: &Attributes) {
         self.verb = a.verb.as_str();
+        self.scope = match (a.name.is_empty(), a.namespace.is_empty()) {
+            (false, _) => "resource",
+            (true, false) => "namespace",
+            (true, true) => "cluster",
+        };
         self.group.clone_from(&a.group);
         self.version.clone_from(&a.version);
         self.resource.clone_from(&a.resource);
