@@ -305,6 +305,7 @@ pub fn register(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
 pub fn drop_text() -> io::Result<()> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let pagemap = std::fs::File::open("/proc/self/pagemap")?;
+    let mut runs = Vec::new();
     for line in maps.lines() {
         let mut parts = line.split_whitespace();
         let (Some(range), Some("r-xp" | "r--p"), Some(path)) = (parts.next(), parts.next(), parts.nth(3)) else {
@@ -312,13 +313,19 @@ pub fn drop_text() -> io::Result<()> {
         };
         let Some((start, end)) = range.split_once('-').filter(|_| path.starts_with('/')) else { continue };
         let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { continue };
-        drop_file_pages(&pagemap, start, end)?;
+        file_pages(&pagemap, start, end, &mut runs)?;
+    }
+    // all at once and at last: what runs in between would bring its own pages back
+    for (start, bytes) in runs {
+        // SAFETY: pages of a file, read-only and as the file has them: there is nothing in them to lose.
+        unsafe { libc::madvise(start as *mut libc::c_void, bytes, libc::MADV_DONTNEED) };
     }
     Ok(())
 }
 
-/// Of a range that nobody writes to: pages that were written before (relocations) are the process's own, and stay.
-fn drop_file_pages(pagemap: &std::fs::File, start: usize, end: usize) -> io::Result<()> {
+/// The resident pages of a range that nobody writes to, as places and sizes. Pages that were written before (relocations)
+/// are the process's own, and not among them.
+fn file_pages(pagemap: &std::fs::File, start: usize, end: usize, runs: &mut Vec<(usize, usize)>) -> io::Result<()> {
     use std::os::unix::fs::FileExt as _;
     const ENTRIES: usize = 512;
     const PRESENT: u64 = 1 << 63;
@@ -338,8 +345,7 @@ fn drop_file_pages(pagemap: &std::fs::File, start: usize, end: usize) -> io::Res
         while at < pages {
             let run = (at..pages).take_while(|n| of_file(*n)).count();
             if run > 0 {
-                // SAFETY: pages of a file, read-only and as the file has them: there is nothing in them to lose.
-                unsafe { libc::madvise((chunk + at * page) as *mut libc::c_void, run * page, libc::MADV_DONTNEED) };
+                runs.push((chunk + at * page, run * page));
             }
             at += run + 1;
         }
