@@ -31,6 +31,7 @@ mod server;
 pub mod service_ip;
 pub mod special;
 pub mod subresource;
+pub mod webhook;
 
 pub use attributes::{Attributes, Authenticator, Authorizer, Decision, User, Verb};
 pub use bootstrap::Address;

@@ -8,6 +8,7 @@
 //! A kind is served before its definition says so: who waits for `Established` can go on at once.
 
 mod cleanup;
+mod convert;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};

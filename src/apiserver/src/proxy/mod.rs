@@ -13,7 +13,7 @@ mod container;
 mod html;
 mod http;
 mod kubelet;
-mod place;
+pub(crate) mod place;
 mod stream;
 
 use std::sync::Arc;

@@ -1,0 +1,186 @@
+//! Calls of webhooks: a review is posted, its answer read. Upstream's `webhook.ClientManager` and its service resolver.
+//!
+//! A service is reached by one of its ready endpoints, from wherever the server is: [`NodeDialer::connect`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use ::http::{Method, Request, Uri};
+use api::Value;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use client::{BoxIo, NodeDialer};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use crate::Lookup;
+use crate::proxy::place::{self, Reference};
+
+/// Of an answer.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Clones share everything.
+#[derive(Clone)]
+pub struct WebhookClient {
+    dialer: Arc<dyn NodeDialer>,
+    lookup: Arc<dyn Lookup>,
+}
+
+/// Where a `WebhookClientConfig` leads.
+struct Endpoint {
+    /// The host that the certificate must be for, and that errors name.
+    host: String,
+    port: u16,
+    path: String,
+    /// `namespace`, `name` of the service; absent: the host is looked up.
+    service: Option<(String, String)>,
+}
+
+impl Endpoint {
+    fn of(config: &Value) -> Result<Endpoint, String> {
+        let text = |v: &Value, key: &str| v[key].as_str().unwrap_or_default().to_owned();
+        if let Some(url) = config["url"].as_str() {
+            let uri: Uri = url.parse().map_err(|e| format!("{url}: {e}"))?;
+            let host = uri.host().ok_or_else(|| format!("{url}: it has no host"))?.trim_matches(['[', ']']).to_owned();
+            let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+            return Ok(Endpoint { host, port: uri.port_u16().unwrap_or(443), path, service: None });
+        }
+        let service = &config["service"];
+        let (namespace, name) = (text(service, "namespace"), text(service, "name"));
+        if name.is_empty() {
+            return Err("webhook configuration must have either service or URL".into());
+        }
+        let port = service["port"].as_u64().and_then(|p| u16::try_from(p).ok()).unwrap_or(443);
+        let path = format!("/{}", text(service, "path").trim_start_matches('/'));
+        Ok(Endpoint { host: format!("{name}.{namespace}.svc"), port, path, service: Some((namespace, name)) })
+    }
+}
+
+impl WebhookClient {
+    pub fn new(dialer: Arc<dyn NodeDialer>, lookup: Arc<dyn Lookup>) -> WebhookClient {
+        WebhookClient { dialer, lookup }
+    }
+
+    /// Posts `body` to where a `WebhookClientConfig` (`url` or `service`, `caBundle`) leads, and answers the tree that comes
+    /// back. Errors are texts in the form of Go's HTTP client.
+    pub async fn call(&self, config: &Value, body: &Value, timeout: Duration) -> Result<Value, String> {
+        let endpoint = Endpoint::of(config)?;
+        let query = if endpoint.path.contains('?') { '&' } else { '?' };
+        let path = format!("{}{query}timeout={}s", endpoint.path, timeout.as_secs());
+        let named = |e: String| format!("Post \"https://{}:{}{path}\": {e}", endpoint.host, endpoint.port);
+        let exchange = self.exchange(&endpoint, config, &path, body);
+        let done = tokio::time::timeout(timeout, exchange).await;
+        let (code, bytes) = done.unwrap_or_else(|_| Err("context deadline exceeded".into())).map_err(named)?;
+        if !(200..300).contains(&code) {
+            let text = String::from_utf8_lossy(&bytes).trim().chars().take(512).collect::<String>();
+            return Err(if text.is_empty() { format!("the server answered {code}") } else { text });
+        }
+        serde_json::from_slice(&bytes).map_err(|e| format!("the answer is no JSON: {e}"))
+    }
+
+    async fn exchange(&self, e: &Endpoint, config: &Value, path: &str, body: &Value) -> Result<(u16, Bytes), String> {
+        let text = |e: &dyn std::fmt::Display| e.to_string();
+        let tls = TlsConnector::from(trusting(config["caBundle"].as_str())?);
+        let name = ServerName::try_from(e.host.clone()).map_err(|e| text(&e))?;
+        let stream = tls.connect(name, self.dial(e).await?).await.map_err(|e| text(&e))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+        // ends with the answer's body
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(HOST, format!("{}:{}", e.host, e.port))
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, */*")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .map_err(|e| text(&e))?;
+        let answer = sender.send_request(request).await.map_err(|e| text(&e))?;
+        let code = answer.status().as_u16();
+        let bytes = Limited::new(answer.into_body(), MOST_BYTES).collect().await.map_err(|e| text(&e))?;
+        Ok((code, bytes.to_bytes()))
+    }
+
+    async fn dial(&self, e: &Endpoint) -> Result<BoxIo, String> {
+        let addresses: Vec<SocketAddr> = match &e.service {
+            Some((namespace, name)) => vec![self.resolve(namespace, name, e.port)?],
+            None => {
+                let found = tokio::net::lookup_host((e.host.as_str(), e.port)).await;
+                found.map_err(|e| e.to_string())?.collect()
+            }
+        };
+        let mut last = format!("lookup {}: no such host", e.host);
+        for address in addresses {
+            match self.dialer.connect(address).await {
+                Ok(io) => return Ok(io),
+                Err(error) => last = format!("dial tcp {address}: {error}"),
+            }
+        }
+        Err(last)
+    }
+
+    /// A ready endpoint of a service.
+    fn resolve(&self, namespace: &str, name: &str, port: u16) -> Result<SocketAddr, String> {
+        let service = self.lookup.get("services", namespace, name);
+        let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
+        let of_service = |o: &Arc<api::Object>| {
+            o.meta().labels.iter().any(|(k, v)| &**k == "kubernetes.io/service-name" && &**v == name)
+        };
+        let mut slices = self.lookup.list("discovery.k8s.io/endpointslices", namespace);
+        slices.retain(of_service);
+        let reference = Reference { https: true, name: name.to_owned(), port: port.to_string() };
+        let found = place::service(&reference, &service.tree(), &slices, |n| rand::random_range(0..n));
+        found.map(|p| p.address).map_err(|status| status.message)
+    }
+}
+
+/// Trusts the authorities of a `caBundle`, else the machine's.
+fn trusting(bundle: Option<&str>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    match bundle.filter(|b| !b.is_empty()) {
+        Some(bundle) => {
+            let pem = STANDARD.decode(bundle).map_err(|e| format!("caBundle: {e}"))?;
+            let all = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+            if roots.add_parsable_certificates(all).0 == 0 {
+                return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
+            }
+        }
+        None => {
+            let pem = std::fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn configurations_lead_somewhere() {
+        let of = |config: Value| Endpoint::of(&config).map(|e| (e.host, e.port, e.path, e.service.is_some()));
+        for (config, want) in [
+            (json!({"url": "https://a.b:8443/x?y=z"}), ("a.b", 8443, "/x?y=z", false)),
+            (json!({"url": "https://a.b"}), ("a.b", 443, "/", false)),
+            (
+                json!({"service": {"namespace": "n", "name": "s", "path": "p", "port": 9443}}),
+                ("s.n.svc", 9443, "/p", true),
+            ),
+            (json!({"service": {"namespace": "n", "name": "s"}}), ("s.n.svc", 443, "/", true)),
+        ] {
+            assert_eq!(of(config), Ok((want.0.to_owned(), want.1, want.2.to_owned(), want.3)));
+        }
+        assert!(of(json!({})).is_err());
+        assert!(trusting(Some("YQ==")).is_err());
+    }
+}
