@@ -27,7 +27,7 @@ fn beat(bench: &Bench, node: &str, n: u64) {
 async fn pass(bench: &Bench, beats: &mut u64, seconds: u64) {
     for _ in 0..seconds {
         *beats += 1;
-        if *beats % 10 == 0 {
+        if beats.is_multiple_of(10) {
             beat(bench, "b", *beats);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
