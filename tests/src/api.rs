@@ -84,6 +84,18 @@ impl Api {
         Api::new(config)
     }
 
+    /// The same server, seen by who shows a client certificate: PEM files.
+    pub fn as_certificate(&self, certificate: &Path, key: &Path) -> Api {
+        let mut config = self.config.clone();
+        let text = |p: &Path| Some(p.to_string_lossy().into_owned());
+        config.auth_info = kube::config::AuthInfo {
+            client_certificate: text(certificate),
+            client_key: text(key),
+            ..Default::default()
+        };
+        Api::new(config)
+    }
+
     pub async fn send(&self, method: Method, path: &str, content_type: &str, body: Vec<u8>) -> http::Response<Body> {
         let request = http::Request::builder()
             .method(method)

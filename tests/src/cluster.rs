@@ -44,6 +44,13 @@ impl Agent {
         command
     }
 
+    /// What the agent has written down for the time without a server.
+    pub fn known(&self) -> String {
+        let dir = Path::new(&self.data()).join("agent/known");
+        let files = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|f| f.path());
+        files.filter_map(|f| std::fs::read(f).ok()).map(|b| String::from_utf8_lossy(&b).into_owned()).collect()
+    }
+
     /// What is left of a machine whose plug was pulled: the disk.
     pub fn power_cut(&self) {
         let (data, disk) = (self.data(), self.dir().join("disk"));
@@ -120,7 +127,7 @@ impl Cluster {
 impl Cx {
     /// Waits until a node is Ready.
     pub async fn node_ready(&self, name: &str) -> Value {
-        self.node_when("is Ready", name, |n| crate::pods::is_ready(n)).await
+        self.node_when("is Ready", name, crate::pods::is_ready).await
     }
     pub async fn node_when(&self, what: &str, name: &str, is: impl Fn(&Value) -> bool) -> Value {
         self.api.wait(what, &format!("/api/v1/nodes/{name}"), SOON, is).await

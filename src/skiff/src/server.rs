@@ -129,6 +129,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         stop: stop.clone(),
     };
     let server = apiserver::Server::with(config, guard);
+    server.set_dialer(dialer.clone());
     let started = Arc::new(AtomicBool::new(false));
     let done = started.clone();
     server

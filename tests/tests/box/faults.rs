@@ -270,6 +270,14 @@ async fn edge_without_server(cluster: Arc<Cluster>, cx: Cx) {
     let url = format!("http://{}", service["spec"]["clusterIP"].as_str().expect("given one"));
     let agent = &cluster.agents[0];
     assert_eq!(answers(agent, &url, SOON).await, "hello");
+    // what a machine learns is on its disk some seconds later, for the disk's sake
+    let ip = cx.api.get(&cx.core("pods/web")).await["status"]["podIP"].as_str().expect("an address").to_owned();
+    until("what it knows is on disk", SOON, async || {
+        let known = agent.known();
+        let missing = ["hello", &ip, &url[7..]].into_iter().find(|what| !known.contains(what));
+        missing.map_or(Ok(()), |what| Err(format!("{what} is not in {} bytes", known.len())))
+    })
+    .await;
 
     cluster.server.stop();
     // a container that dies is started again

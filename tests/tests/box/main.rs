@@ -7,6 +7,7 @@ mod containers;
 mod crud;
 mod faults;
 mod garbage;
+mod guard;
 mod joining;
 mod machine;
 mod probes;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         crud::trials(),
         faults::trials(),
         garbage::trials(),
+        guard::trials(),
         joining::trials(),
         machine::trials(),
         probes::trials(),

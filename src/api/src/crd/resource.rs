@@ -294,14 +294,10 @@ fn check_versions(spec: &Value, path: &Path, out: &mut Vec<Error>) {
                 out.push(Error::required(&at.child("openAPIV3Schema"), "schemas are required"));
             }
             None => {}
-            Some(schema) if same("schema") => {
-                if i == 0 {
-                    let at = path.child("validation");
-                    out.extend(schema_rules::check(schema, &at.child("openAPIV3Schema"), structural));
-                }
-            }
+            // one schema for all versions is reported once, where upstream hoists it to
+            Some(_) if same("schema") && i > 0 => {}
             Some(schema) => {
-                let at = at.child("schema");
+                let at = if same("schema") { path.child("validation") } else { at.child("schema") };
                 out.extend(schema_rules::check(schema, &at.child("openAPIV3Schema"), structural));
             }
         }

@@ -11,7 +11,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::format;
-use super::structural::{Additional, Checks, List, Structural, Type};
+use super::structural::{Checks, List, Structural, Type};
 use crate::field::{Error, Path};
 
 mod parking {
@@ -114,9 +114,8 @@ fn value(s: &Structural, v: &Value, old: Option<&Value>, path: &Path, out: &mut 
         Value::Object(o) => {
             for (key, v) in o {
                 let below = old.and_then(|o| o.get(key));
-                match (s.member(key), &s.additional) {
-                    (Some(member), _) => value(member, v, below, &path.child(key), out),
-                    (None, Additional::None | Additional::Any | Additional::Schema(_)) => {}
+                if let Some(member) = s.member(key) {
+                    value(member, v, below, &path.child(key), out);
                 }
             }
         }

@@ -67,7 +67,7 @@ pub async fn follow(
                 Ok(None) => return Ok(None),
                 Ok(Some(end)) => end,
                 // nobody can say when it ends: upstream deletes it too
-                Err(()) => clock.now(),
+                Err(_) => clock.now(),
             };
             let left = end.duration_since(clock.now());
             if left.is_positive() {

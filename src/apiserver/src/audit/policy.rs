@@ -158,7 +158,8 @@ impl Policy {
             return Err("the policy has no rules".into());
         }
         for rule in &policy.rules {
-            if !rule.urls.is_empty() && !(rule.resources.is_empty() && rule.namespaces.is_empty()) {
+            let of_resources = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+            if !rule.urls.is_empty() && of_resources {
                 return Err("a rule is for nonResourceURLs, or for resources and namespaces".into());
             }
         }

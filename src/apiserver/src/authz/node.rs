@@ -16,6 +16,9 @@ use super::rule::nullable;
 use crate::{Attributes, Authorizer, Decision, Lookup, User, Verb};
 
 const LEASES: &str = "kube-node-lease";
+const CLAIMS: &str = "persistentvolumeclaims";
+const VOLUMES: &str = "persistentvolumes";
+const ATTACHMENTS: &str = "storage.k8s.io/volumeattachments";
 
 /// The name of the node whose kubelet this is: `NodeIdentity`.
 pub fn node_name(user: &User) -> Option<&str> {
@@ -137,6 +140,48 @@ impl Nodes {
         Decision::Deny(format!("no relationship found between node '{node}' and this object"))
     }
 
+    /// Whether a claim of the node's pods is bound to a volume that `is` says yes to: the graph's edge claim → volume is read
+    /// from the claims themselves.
+    fn bound_volume(&self, node: &str, is: impl Fn(&str, &Value) -> bool) -> bool {
+        let Some(lookup) = self.lookup.get() else { return false };
+        let claims: Vec<Reference> = {
+            let g = self.graph.read();
+            let named = g.nodes.get(node).into_iter().flat_map(HashMap::keys);
+            named.filter(|(resource, ..)| *resource == CLAIMS).cloned().collect()
+        };
+        claims.iter().any(|(_, namespace, name)| {
+            let volume = lookup.get(CLAIMS, namespace, name).map(|c| c.tree()["spec"]["volumeName"].take());
+            let Some(volume) = volume.as_ref().and_then(Value::as_str).filter(|v| !v.is_empty()) else { return false };
+            let tree = lookup.get(VOLUMES, "", volume).map(|v| v.tree()).unwrap_or_default();
+            // a volume that is claimed by another has let the claim down
+            let claim = &tree["spec"]["claimRef"];
+            let ours = claim["name"] == **name && claim["namespace"] == **namespace;
+            ours && is(volume, &tree["spec"])
+        })
+    }
+
+    /// A volume of the node's pods, or a secret that such a volume names.
+    fn by_volume(&self, node: &str, a: &Attributes) -> Decision {
+        let found = match a.resource.as_str() {
+            VOLUMES => self.bound_volume(node, |volume, _| volume == a.name),
+            _ => self
+                .bound_volume(node, |_, spec| volume_secrets(spec).contains(&(a.namespace.as_str(), a.name.as_str()))),
+        };
+        if found {
+            return Decision::Allow;
+        }
+        Decision::Deny(format!("no relationship found between node '{node}' and this object"))
+    }
+
+    /// An attachment to the node.
+    fn attachment(&self, node: &str, a: &Attributes) -> Decision {
+        let attachment = self.lookup.get().and_then(|l| l.get(ATTACHMENTS, "", &a.name));
+        match attachment.is_some_and(|o| o.tree()["spec"]["nodeName"] == node) {
+            true => Decision::Allow,
+            false => Decision::Deny(format!("no relationship found between node '{node}' and this object")),
+        }
+    }
+
     /// The rules of `system:node`.
     fn statically(&self, a: &Attributes) -> Decision {
         let role = RoleRef { kind: "ClusterRole".into(), name: "system:node".into() };
@@ -155,8 +200,24 @@ impl Authorizer for Nodes {
                 if !read || !sub.is_empty() {
                     return deny("can only read resources of this type");
                 }
-                self.related(node, if resource == "secrets" { "secrets" } else { "configmaps" }, a)
+                let named = self.related(node, if resource == "secrets" { "secrets" } else { "configmaps" }, a);
+                match named {
+                    Decision::Deny(_) if resource == "secrets" && !a.name.is_empty() => self.by_volume(node, a),
+                    named => named,
+                }
             }
+            ("", VOLUMES, sub) => match (sub, a.verb) {
+                ("", Verb::Get) if !a.name.is_empty() => self.by_volume(node, a),
+                _ => deny("can only get individual resources of this type"),
+            },
+            ("storage.k8s.io", "volumeattachments", sub) => match (sub, a.verb) {
+                ("", Verb::Get) if !a.name.is_empty() => self.attachment(node, a),
+                _ => deny("can only get individual resources of this type"),
+            },
+            ("resource.k8s.io", "resourceclaims", sub) => match (sub, a.verb) {
+                ("", Verb::Get) => self.related(node, "resourceclaims", a),
+                _ => deny("can only get individual resources of this type"),
+            },
             ("", "persistentvolumeclaims", sub) => match (sub, a.verb) {
                 ("", Verb::Get) | ("status", Verb::Update | Verb::Patch) => {
                     self.related(node, "persistentvolumeclaims", a)
@@ -194,6 +255,22 @@ impl Authorizer for Nodes {
     }
 }
 
+/// Namespaces and names of the secrets in a volume's spec that a node needs: `VisitPVSecretNames`.
+fn volume_secrets(spec: &Value) -> Vec<(&str, &str)> {
+    let claim = spec["claimRef"]["namespace"].as_str().unwrap_or_default();
+    let sources = spec.as_object().into_iter().flatten().map(|(_, source)| source);
+    let found = sources.flat_map(|source| {
+        let keys = ["secretRef", "nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"];
+        let of_ref = keys.into_iter().map(|k| &source[k]).filter_map(move |r| {
+            Some((r["namespace"].as_str().filter(|n| !n.is_empty()).unwrap_or(claim), r["name"].as_str()?))
+        });
+        // Azure's shares name theirs otherwise
+        let azure = source["secretName"].as_str().map(|n| (source["secretNamespace"].as_str().unwrap_or(claim), n));
+        of_ref.chain(azure)
+    });
+    found.collect()
+}
+
 /// Finds what a pod's spec names, wherever it stands: `VisitPodSecretNames`, `VisitPodConfigmapNames`.
 fn collect(v: &Value, namespace: &str, pod: &str, out: &mut Vec<Reference>) {
     let mut add = |resource, name: &Value| {
@@ -214,6 +291,7 @@ fn collect(v: &Value, namespace: &str, pod: &str, out: &mut Vec<Reference>) {
                     "imagePullSecrets" => v.as_array().into_iter().flatten().for_each(|s| add("secrets", &s["name"])),
                     "configMapKeyRef" | "configMapRef" | "configMap" => add("configmaps", &v["name"]),
                     "persistentVolumeClaim" => add("persistentvolumeclaims", &v["claimName"]),
+                    "resourceClaimName" => add("resourceclaims", v),
                     "serviceAccountName" => add("serviceaccounts", v),
                     "ephemeral" if members.contains_key("name") => {
                         let claim = format!("{pod}-{}", members["name"].as_str().unwrap_or_default());
@@ -287,6 +365,39 @@ mod tests {
         assert_ne!(nodes.authorize(&a), Decision::Allow);
         cluster.put("pods", pod("n1").tree());
         assert_eq!(nodes.authorize(&a), Decision::Allow);
+    }
+
+    #[test]
+    fn volumes_are_read_by_way_of_claims() {
+        let (nodes, cluster) = (Nodes::new(Arc::default()), Arc::new(crate::lookup::fake::Cluster::default()));
+        nodes.look_at(cluster.clone());
+        let tree = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"nodeName": "n1",
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}],
+            "resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}});
+        nodes.put(&Draft::encode(&tree).unwrap().at(1));
+        cluster.put(CLAIMS, json!({"metadata": {"name": "data", "namespace": "ns"}, "spec": {"volumeName": "pv"}}));
+        let volume = |claim: &str| {
+            json!({"metadata": {"name": "pv"}, "spec": {"claimRef": {"namespace": "ns", "name": claim},
+                "csi": {"nodePublishSecretRef": {"namespace": "csi", "name": "key"}}}})
+        };
+        cluster.put(VOLUMES, volume("data"));
+        for (name, node) in [("a1", "n1"), ("a2", "n2")] {
+            cluster.put(ATTACHMENTS, json!({"metadata": {"name": name}, "spec": {"nodeName": node}}));
+        }
+        let may = |node: &str, group: &str, resource: &str, namespace: &str, name: &str| {
+            let mut a = ask(&kubelet(node), Verb::Get, resource, namespace);
+            (a.group, a.name) = (group.into(), name.into());
+            nodes.authorize(&a) == Decision::Allow
+        };
+        assert!(may("n1", "", VOLUMES, "", "pv") && !may("n2", "", VOLUMES, "", "pv"));
+        assert!(may("n1", "", "secrets", "csi", "key") && !may("n2", "", "secrets", "csi", "key"));
+        assert!(!may("n1", "", "secrets", "ns", "key") && !may("n1", "", VOLUMES, "", "other"));
+        assert!(may("n1", "storage.k8s.io", "volumeattachments", "", "a1"));
+        assert!(!may("n1", "storage.k8s.io", "volumeattachments", "", "a2"));
+        assert!(may("n1", "resource.k8s.io", "resourceclaims", "ns", "gpu"));
+        assert!(!may("n2", "resource.k8s.io", "resourceclaims", "ns", "gpu"));
+        cluster.put(VOLUMES, volume("another"));
+        assert!(!may("n1", "", VOLUMES, "", "pv"), "it is another's volume");
     }
 
     #[test]

@@ -96,10 +96,10 @@ pub(crate) fn carry_over(new: &mut Value, old: &Value) -> Result<(), Status> {
 
 /// One more generation where anything outside metadata and, where it is a subresource, status differs.
 pub(crate) fn bump_generation(new: &mut Value, old: &Value, has_status: bool) -> Result<(), Status> {
-    let outside = |k: &str| !matches!(k, "metadata" | "kind" | "apiVersion") && !(has_status && k == "status");
+    let apart = |k: &str| matches!(k, "metadata" | "kind" | "apiVersion") || has_status && k == "status";
     let (Some(n), Some(o)) = (new.as_object(), old.as_object()) else { return Ok(()) };
-    let mine = n.iter().filter(|(k, _)| outside(k));
-    let theirs = o.iter().filter(|(k, _)| outside(k));
+    let mine = n.iter().filter(|(k, _)| !apart(k));
+    let theirs = o.iter().filter(|(k, _)| !apart(k));
     if !mine.eq(theirs) {
         next_generation(new)?;
     }
