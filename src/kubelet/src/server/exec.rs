@@ -227,7 +227,9 @@ pub(crate) async fn port_forward(
         return switch(protocol);
     }
     const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
-    let protocol = websocket::negotiate(request.headers(), &[TUNNEL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
+    // v5 is not upstream's here: with it a client can end its side and still hear the pod's
+    let channels = [TUNNEL, "v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io"];
+    let protocol = websocket::negotiate(request.headers(), &channels)
         .ok_or_else(|| Refusal::bad_request("no WebSocket subprotocol in common"))?;
     let ports: Result<Vec<u16>, _> =
         query.all("ports").iter().chain(&query.all("port")).flat_map(|p| p.split(',')).map(str::parse).collect();

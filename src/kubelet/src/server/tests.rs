@@ -226,6 +226,18 @@ async fn port_forward_works_over_all_three_wires() {
         }
     }
     assert_eq!(data, [&port.to_le_bytes()[..], b"ping"].concat());
+    // a client that has said all still hears the rest, and one that goes is noticed
+    let mut ws = s.websocket(&format!("/portForward/ns/p?ports={port}"), "v5.channel.k8s.io").await;
+    ws.send(Message::binary(b"\0ping".to_vec())).await.unwrap();
+    ws.send(Message::binary(b"\xff\0".to_vec())).await.unwrap();
+    let mut data = Vec::new();
+    while let Some(Ok(m)) = ws.next().await {
+        let m = m.into_data();
+        if m.first() == Some(&0) {
+            data.extend_from_slice(&m[1..]);
+        }
+    }
+    assert_eq!(data, [&port.to_le_bytes()[..], b"ping"].concat());
 }
 
 #[tokio::test]

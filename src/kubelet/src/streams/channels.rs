@@ -81,15 +81,17 @@ impl Channels {
 
     /// Waits until the client is gone.
     pub async fn closed(&mut self) {
-        let _ = (&mut self.reader).await;
+        if !self.reader.is_finished() {
+            let _ = (&mut self.reader).await;
+        }
     }
 
     /// Sends what is left, closes, and waits for the client's close for a moment.
-    pub async fn finish(self) {
-        drop(self.out);
-        let _ = self.writer.await;
-        let mut reader = self.reader;
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), &mut reader).await;
-        reader.abort();
+    pub async fn finish(mut self) {
+        let (dead, _) = mpsc::channel(1);
+        self.out = dead;
+        let _ = (&mut self.writer).await;
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.closed()).await;
+        self.reader.abort();
     }
 }

@@ -158,13 +158,15 @@ async fn follow(
 impl Connection {
     /// Waits until the client is gone.
     pub async fn closed(&mut self) {
-        let _ = (&mut self.reader).await;
+        if !self.reader.is_finished() {
+            let _ = (&mut self.reader).await;
+        }
     }
 
     /// Says goodbye, sends what is left, and gives the client a moment to close first.
     pub async fn finish(mut self) {
         let _ = self.out.send(Out::Frame(Frame::GoAway { last: self.last })).await;
-        let _ = tokio::time::timeout(Duration::from_secs(1), &mut self.reader).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.closed()).await;
         self.reader.abort();
         let (dead, _) = mpsc::channel(1);
         self.out = dead;
