@@ -118,4 +118,31 @@ pub enum Node {
         body: Box<Expr>,
         flat: bool,
     },
+    /// `Object.spec{replicas: 3}`; a field behind `?` may be absent.
+    Message {
+        name: Box<str>,
+        fields: Vec<(Box<str>, Expr, bool)>,
+    },
+}
+
+impl Expr {
+    /// The name of a chain of selections: `a.b.c`.
+    pub fn dotted(&self) -> Option<String> {
+        match &self.node {
+            Node::Name(name) => Some(name.to_string()),
+            Node::Select { of, field, optional: false, test: false } => Some(format!("{}.{field}", of.dotted()?)),
+            _ => None,
+        }
+    }
+
+    /// The type of a message that this may give and that is not `wanted`.
+    pub fn misnamed(&self, wanted: &str) -> Option<&str> {
+        match &self.node {
+            Node::Message { name, .. } => (&**name != wanted).then_some(name),
+            Node::List(items) => items.iter().find_map(|(i, _)| i.misnamed(wanted)),
+            Node::If(_, a, b) => a.misnamed(wanted).or_else(|| b.misnamed(wanted)),
+            Node::Fold { fold: Fold::Map, body, .. } | Node::Bind { body, .. } => body.misnamed(wanted),
+            _ => None,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::ast::{Expr, Fold, Literal, Node, Op};
 use super::functions;
-use super::value::Value;
+use super::value::{Value, unescape};
 
 /// Why there is no value.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +55,10 @@ impl Budget {
 pub trait Variables<'a> {
     /// `None`: there is no such variable. Reading one may itself cost.
     fn get(&self, name: &str, budget: &mut Budget) -> Option<Done<'a>>;
+    /// `name.field`, where that is a variable of its own: `variables.x`, `authorizer.requestResource`.
+    fn member(&self, _name: &str, _field: &str, _budget: &mut Budget) -> Option<Done<'a>> {
+        None
+    }
 }
 
 impl<'a, const N: usize> Variables<'a> for [(&str, Value<'a>); N] {
@@ -80,6 +84,10 @@ struct Evaluator<'v, 'a> {
 }
 
 type In<'s, 'a> = Option<&'s Scope<'s, 'a>>;
+
+fn is_bound(scope: In<'_, '_>, name: &str) -> bool {
+    std::iter::successors(scope, |s| s.parent).any(|s| s.name == name)
+}
 
 impl<'a> Evaluator<'_, 'a> {
     fn run(&mut self, e: &Expr, scope: In<'_, 'a>) -> Done<'a> {
@@ -189,7 +197,32 @@ impl<'a> Evaluator<'_, 'a> {
                 }
                 _ => Err("no such overload".into()),
             },
+            Node::Message { name, fields } => self.message(name, fields, scope),
         }
+    }
+
+    fn message(&mut self, name: &str, fields: &[(Box<str>, Expr, bool)], scope: In<'_, 'a>) -> Done<'a> {
+        self.budget.spend(40)?;
+        let mut all = Vec::with_capacity(fields.len());
+        for (field, e, optional) in fields {
+            let wanted = format!("{name}.{field}");
+            if name.starts_with("Object")
+                && let Some(found) = e.misnamed(&wanted)
+            {
+                let why = format!(
+                    "type mismatch: unexpected type name {found:?}, expected {wanted:?}, which matches field name path from \
+                     root Object type"
+                );
+                return Err(why.into());
+            }
+            let value = match (self.run(e, scope)?, optional) {
+                (Value::Optional(None), true) => continue,
+                (Value::Optional(Some(v)), true) => (*v).clone(),
+                (v, _) => v,
+            };
+            all.push((Value::string(unescape(field)), value));
+        }
+        Ok(Value::Map(Rc::new(all)))
     }
 
     fn name(&mut self, name: &str, scope: In<'_, 'a>) -> Done<'a> {
@@ -210,6 +243,18 @@ impl<'a> Evaluator<'_, 'a> {
     }
 
     fn select(&mut self, of: &Expr, field: &str, optional: bool, test: bool, scope: In<'_, 'a>) -> Done<'a> {
+        if let Node::Name(name) = &of.node
+            && !is_bound(scope, name)
+            && let Some(done) = self.variables.member(name, field, self.budget)
+        {
+            self.budget.spend(1)?;
+            let value = done?;
+            return Ok(match (test, optional) {
+                (true, _) => Value::Bool(true),
+                (_, true) => Value::some(value),
+                _ => value,
+            });
+        }
         let of = self.run(of, scope)?;
         self.budget.spend(1)?;
         let (of, chained) = match &of {

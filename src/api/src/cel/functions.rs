@@ -179,6 +179,7 @@ fn function<'a>(name: &str, args: &[Value<'a>]) -> Result<Value<'a>, String> {
         ("isSemver", [String(s)]) => Bool(net::semver(s, false).is_ok()),
         ("isSemver", [String(s), Bool(normalize)]) => Bool(net::semver(s, *normalize).is_ok()),
         ("format.named", [String(s)]) => Value::Optional(net::format_named(s).map(|f| Rc::new(Value::Format(f)))),
+        ("jsonpatch.escapeKey", [String(s)]) => Value::string(s.replace('~', "~0").replace('/', "~1")),
         ("strings.quote", [String(s)]) => Value::string(format!("{s:?}")),
         ("sets.contains" | "sets.intersects" | "sets.equivalent", [a, b]) => {
             let (a, b) = (a.items().map_or_else(overload, Ok)?, b.items().map_or_else(overload, Ok)?);

@@ -8,6 +8,7 @@
 //! and brings a parser generator's run time of a megabyte. Values borrow from the trees they are of.
 
 mod ast;
+mod environment;
 mod eval;
 mod functions;
 mod lexer;
@@ -19,7 +20,8 @@ mod strings;
 mod types;
 mod value;
 
-pub use eval::{Budget, Failure, Variables};
+pub use environment::{Environment, Wanted, typed};
+pub use eval::{Budget, Done, Failure, Variables};
 pub use rule::{Rule, validate};
 pub use schema::check_schema;
 pub use types::Type;
@@ -27,7 +29,7 @@ pub use value::{Opaque, Value};
 
 /// What one evaluation may cost: `PerCallLimit`.
 pub const CALL_LIMIT: u64 = 1_000_000;
-/// What all rules of an object may cost: `RuntimeCELCostBudget`.
+/// What all rules of an object, or all expressions of a policy, may cost: `RuntimeCELCostBudget`.
 pub const OBJECT_LIMIT: u64 = 10_000_000;
 
 /// A compiled expression.
@@ -84,6 +86,7 @@ impl Program {
                 Node::Fold { range, filter, body, .. } => w(range) || filter.as_deref().is_some_and(w) || w(body),
                 Node::Bind { value, body, .. } => w(value) || w(body),
                 Node::OptMap { of, body, .. } => w(of) || w(body),
+                Node::Message { fields, .. } => fields.iter().any(|(_, e, _)| w(e)),
             }
         }
         within(&self.expr, name)

@@ -198,10 +198,36 @@ impl Parser {
                 let index = boxed(self.expression()?);
                 self.expect("]")?;
                 expr = Expr { node: Node::Index { of: boxed(expr), index, optional }, at };
+            } else if let (Token::Sign("{" | "{?"), Some(name)) = (self.peek(), expr.dotted()) {
+                expr = Expr { node: Node::Message { name: name.into(), fields: self.fields()? }, at };
             } else {
                 return Ok(expr);
             }
         }
+    }
+    /// `{a: 1, ?b: c}` behind the name of a message.
+    fn fields(&mut self) -> Result<Vec<(Box<str>, Expr, bool)>, (u32, String)> {
+        let mut optional = self.take("{?");
+        if !optional {
+            self.expect("{")?;
+        }
+        let mut all = Vec::new();
+        while !self.take("}") {
+            optional |= self.take("?");
+            let at = self.place();
+            let name = match self.next() {
+                Token::Name(name) => name,
+                other => return Err((at, self.unexpected(&other).1)),
+            };
+            self.expect(":")?;
+            all.push((name, self.expression()?, optional));
+            optional = false;
+            if !self.take(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        Ok(all)
     }
     fn list(&mut self, end: &str) -> Result<Vec<Expr>, (u32, String)> {
         let mut all = Vec::new();
@@ -332,7 +358,7 @@ fn method(of: Expr, name: &str, mut args: Vec<Expr>, at: u32) -> Parsed {
         }
         _ => {
             // a namespace of functions: `math.greatest(1, 2)`
-            let spaces = ["optional", "sets", "math", "strings", "ip", "format", "base64"];
+            let spaces = ["optional", "sets", "math", "strings", "ip", "format", "base64", "jsonpatch"];
             if let Some(space) = spaces.iter().find(|s| is_namespace(s)) {
                 let name = format!("{space}.{name}").into();
                 return Ok(Expr { node: Node::Call { target: None, name, args }, at });

@@ -37,9 +37,15 @@ pub enum Type<'a> {
     Optional(Box<Type<'a>>),
     /// One of Kubernetes' own.
     Named(&'static str),
+    /// What a policy makes: `Object`, `Object.spec`, `JSONPatch`.
+    Message(Box<str>),
 }
 
 const NAME: Type<'static> = Type::String(253);
+/// Of `authorizer`.
+pub const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
+/// Of `authorizer.requestResource`.
+pub const RESOURCE_CHECK: &str = "kubernetes.authorization.ResourceCheck";
 
 impl<'a> Type<'a> {
     /// Of the values of a schema.
@@ -102,7 +108,8 @@ impl<'a> Type<'a> {
         }
     }
 
-    fn name(&self) -> String {
+    /// As cel-go prints it.
+    pub fn name(&self) -> String {
         match self {
             Type::Dyn => "dyn".into(),
             Type::Null => "null".into(),
@@ -121,6 +128,7 @@ impl<'a> Type<'a> {
             Type::Type => "type".into(),
             Type::Optional(of) => format!("optional_type({})", of.name()),
             Type::Named(n) => (*n).into(),
+            Type::Message(n) => n.to_string(),
         }
     }
 
@@ -138,6 +146,7 @@ impl<'a> Type<'a> {
                 !matches!(t, Type::Bool | Type::Int | Type::Uint | Type::Double | Type::String(_))
             }
             (Type::Named(a), Type::Named(b)) => a == b,
+            (Type::Message(a), Type::Message(b)) => a == b,
             (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         }
     }
@@ -210,6 +219,14 @@ fn walk<'a>(e: &Expr, scope: &mut Vec<(String, Type<'a>)>) -> Outcome<'a> {
             None => Err((e.at, format!("undeclared reference to '{name}' (in container '')"))),
         },
         Node::Select { of, field, optional, test } => {
+            if let Some(found) = qualified(of, field, scope) {
+                let found = match (test, optional) {
+                    (true, _) => Type::Bool,
+                    (_, true) => Type::Optional(Box::new(found)),
+                    _ => found,
+                };
+                return done(found, 2);
+            }
             let of = walk(of, scope)?;
             let Some(found) = of.of.field(field) else {
                 return Err(match of.of {
@@ -408,7 +425,45 @@ fn walk<'a>(e: &Expr, scope: &mut Vec<(String, Type<'a>)>) -> Outcome<'a> {
             let made = if *flat { body.of } else { Type::Optional(Box::new(body.of)) };
             done(made, of.cost.saturating_add(body.cost) + 1)
         }
+        Node::Message { name, .. } => message(e, name, scope),
     }
+}
+
+/// A variable whose name has a dot in it: `variables.x`.
+fn qualified<'a>(of: &Expr, field: &str, scope: &[(String, Type<'a>)]) -> Option<Type<'a>> {
+    let Node::Name(name) = &of.node else { return None };
+    let is = |n: &str| n.strip_prefix(&**name).and_then(|n| n.strip_prefix('.')) == Some(field);
+    // a macro's variable of the same name hides it
+    scope.iter().rev().take_while(|(n, _)| **n != **name || is(n)).find(|(n, _)| is(n)).map(|(_, t)| t.clone())
+}
+
+/// `Object.spec{…}` or `JSONPatch{…}`, where they are declared.
+fn message<'a>(e: &Expr, name: &str, scope: &mut Vec<(String, Type<'a>)>) -> Outcome<'a> {
+    let Node::Message { fields, .. } = &e.node else { return Err((e.at, "no message".into())) };
+    let head = name.split('.').next().unwrap_or_default();
+    if !scope.iter().any(|(n, _)| n == head) || name.starts_with("JSONPatch.") {
+        return Err((e.at, format!("undeclared reference to '{name}' (in container '')")));
+    }
+    let mut cost: u64 = 40;
+    for (field, value, optional) in fields {
+        let value = walk(value, scope)?;
+        cost = cost.saturating_add(value.cost);
+        if head != "JSONPatch" || &**field == "value" {
+            continue;
+        }
+        if !matches!(&**field, "op" | "path" | "from") {
+            return Err((e.at, format!("undefined field '{field}'")));
+        }
+        let of = match value.of {
+            Type::Optional(of) if *optional => *of,
+            of => of,
+        };
+        if !of.same(&Type::String(0)) {
+            let why = format!("expected type of field '{field}' is 'string' but provided type is '{}'", of.name());
+            return Err((e.at, why));
+        }
+    }
+    Ok(Checked { of: Type::Message(name.into()), cost })
 }
 
 fn binary<'a>(op: Op, a: &Type<'a>, b: &Type<'a>) -> Option<Type<'a>> {
@@ -453,7 +508,7 @@ fn binary<'a>(op: Op, a: &Type<'a>, b: &Type<'a>) -> Option<Type<'a>> {
 
 /// A row: name, whether on a receiver, argument types with the receiver first, result. `s` string, `i` int, `d` double, `b` bool,
 /// `*` anything, `l` list, `y` bytes, `u` uint, `t` timestamp, `D` duration, `o` optional, `q` quantity, `a` IP, `c` CIDR,
-/// `U` URL, `v` semver, `f` format, `T` type; `S` a list of strings, `e` what the list or optional holds, `=` the receiver's type.
+/// `U` URL, `v` semver, `f` format, `T` type, `A` authorizer, `P` `G` `R` its checks, `N` decision; `S` a list of strings, `e` what the list or optional holds, `=` the receiver's type.
 type Row = (&'static str, bool, &'static str, char);
 
 const TABLE: &[Row] = &[
@@ -603,6 +658,22 @@ const TABLE: &[Row] = &[
     ("getMinutes", true, "ts", 'i'),
     ("getSeconds", true, "ts", 'i'),
     ("getMilliseconds", true, "ts", 'i'),
+    ("jsonpatch.escapeKey", false, "s", 's'),
+    ("path", true, "As", 'P'),
+    ("group", true, "As", 'G'),
+    ("serviceAccount", true, "Ass", 'A'),
+    ("resource", true, "Gs", 'R'),
+    ("subresource", true, "Rs", 'R'),
+    ("namespace", true, "Rs", 'R'),
+    ("name", true, "Rs", 'R'),
+    ("fieldSelector", true, "Rs", 'R'),
+    ("labelSelector", true, "Rs", 'R'),
+    ("check", true, "Ps", 'N'),
+    ("check", true, "Rs", 'N'),
+    ("allowed", true, "N", 'b'),
+    ("reason", true, "N", 's'),
+    ("errored", true, "N", 'b'),
+    ("error", true, "N", 's'),
     ("getHours", true, "D", 'i'),
     ("getMinutes", true, "D", 'i'),
     ("getSeconds", true, "D", 'i'),
@@ -639,6 +710,11 @@ fn named(code: char) -> &'static str {
         'U' => "kubernetes.URL",
         'v' => "kubernetes.Semver",
         'f' => "kubernetes.NamedFormat",
+        'A' => AUTHORIZER,
+        'P' => "kubernetes.authorization.PathCheck",
+        'G' => "kubernetes.authorization.GroupCheck",
+        'R' => RESOURCE_CHECK,
+        'N' => "kubernetes.authorization.Decision",
         _ => "",
     }
 }
