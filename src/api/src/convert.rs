@@ -3,13 +3,19 @@
 //! Conversion comes before the schema check, so it meets trees of any shape: what does not fit it leaves for the check to
 //! refuse. The old workload versions get their own, older defaults here; what they leave out is defaulted as in `apps/v1`.
 
+mod autoscaling;
 mod crd;
 mod event;
+mod ingress;
+mod lifecycle;
+mod small;
 mod workload;
 
 use serde_json::Value;
 
 use crate::Kind;
+
+pub use lifecycle::warning;
 
 /// From the version that a client wrote to the storage version, with the defaults of the old version.
 pub fn to_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
@@ -23,6 +29,14 @@ pub fn to_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
             workload::to_v1(&kind.kind, group, version, tree)
         }
         ("CustomResourceDefinition", crate::crd::GROUP) => crd::to_v1(tree),
+        ("Ingress", _) => ingress::to_v1(tree),
+        ("HorizontalPodAutoscaler", _) => autoscaling::to_v2(version, tree),
+        ("PodDisruptionBudget", _) => small::budget::to_v1(tree),
+        ("EndpointSlice", _) => small::slice::to_v1(tree),
+        ("RoleBinding" | "ClusterRoleBinding", _) if version == "v1alpha1" => small::subjects::to_v1(tree),
+        ("PriorityLevelConfiguration", _) => small::shares::to_v1(version, tree),
+        ("CertificateSigningRequest", _) => small::signing_request_to_v1(tree),
+        ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", _) => small::webhooks_to_v1(tree),
         _ => {}
     }
     set_version(tree, &kind.group, &kind.version);
@@ -38,6 +52,12 @@ pub fn from_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
         ("Event", "") => event::from_events(tree),
         ("Deployment" | "DaemonSet", _) => workload::from_v1(&kind.kind, version, tree),
         ("CustomResourceDefinition", crate::crd::GROUP) => crd::from_v1(tree),
+        ("Ingress", _) => ingress::from_v1(tree),
+        ("HorizontalPodAutoscaler", _) => autoscaling::from_v2(version, tree),
+        ("PodDisruptionBudget", _) => small::budget::from_v1(tree),
+        ("EndpointSlice", _) => small::slice::from_v1(tree),
+        ("RoleBinding" | "ClusterRoleBinding", _) if version == "v1alpha1" => small::subjects::from_v1(tree),
+        ("PriorityLevelConfiguration", _) => small::shares::from_v1(version, tree),
         _ => {}
     }
     set_version(tree, group, version);
@@ -72,23 +92,6 @@ pub fn scale_to_v1(scale: &mut Value) {
         }
     }
     set_version(scale, "autoscaling", "v1");
-}
-
-/// The `Warning` of a deprecated version, `None` for one in good standing: upstream's `deprecation.WarningMessage`.
-pub fn warning(group: &str, version: &str, kind: &str) -> Option<String> {
-    let (since, removed, successor) = match (group, version, kind) {
-        ("", "v1", "Endpoints") => {
-            return Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
-        }
-        ("", "v1", "ComponentStatus") => return Some("v1 ComponentStatus is deprecated in v1.19+".into()),
-        ("extensions", "v1beta1", _) | ("apps", "v1beta1", _) => (8, 16, "apps/v1"),
-        (crate::crd::GROUP, "v1beta1", _) => (16, 22, "apiextensions.k8s.io/v1"),
-        ("apps", "v1beta2", _) => (9, 16, "apps/v1"),
-        _ => return None,
-    };
-    Some(format!(
-        "{group}/{version} {kind} is deprecated in v1.{since}+, unavailable in v1.{removed}+; use {successor} {kind}"
-    ))
 }
 
 fn set_version(tree: &mut Value, group: &str, version: &str) {

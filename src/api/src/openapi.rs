@@ -10,6 +10,7 @@
 
 mod custom;
 mod definitions;
+mod old;
 mod paths;
 mod proto;
 mod v2;
@@ -35,18 +36,11 @@ fn definition_name(kind: &Kind, group: &str, version: &str) -> String {
     if kind.definition.is_some() {
         return crate::crd::definition::schema_name(group, version, &kind.kind);
     }
-    if is_old(kind, group, version) {
+    if kind.is_derived(group, version) {
         let package = group.split('.').next().unwrap_or_default();
         return format!("io.k8s.api.{package}.{version}.{}", kind.kind);
     }
     kind.schema_of(group, version)
-}
-
-/// Whether upstream's definitions have this version no more, so that it is made from the storage version's.
-fn is_old(kind: &Kind, group: &str, version: &str) -> bool {
-    kind.definition.is_none()
-        && !crate::convert::is_storage(kind, group, version)
-        && kind.schema_of(group, version) == kind.schema
 }
 
 /// The groups and versions that are served, in order of the registry.

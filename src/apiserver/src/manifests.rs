@@ -1,12 +1,13 @@
 //! What a server applies to itself at its first start, from `manifests/`.
 
 /// In the order in which they are applied; each may hold several documents.
-pub const MANIFESTS: [&str; 5] = [
+pub const MANIFESTS: [&str; 6] = [
     include_str!("../../../manifests/namespaces.yaml"),
     include_str!("../../../manifests/rbac-users.yaml"),
     include_str!("../../../manifests/rbac-components.yaml"),
     include_str!("../../../manifests/rbac-certificates.yaml"),
     include_str!("../../../manifests/priority-classes.yaml"),
+    include_str!("../../../manifests/component-statuses.yaml"),
 ];
 
 #[cfg(test)]

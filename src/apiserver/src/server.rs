@@ -14,7 +14,7 @@ use crate::audit::{Audit, Audited};
 use crate::client::Local;
 use crate::discovery::Discovery;
 use crate::engine::Routes;
-use crate::fairness::Fairness;
+use crate::fairness::{self, Fairness};
 use crate::health::Health;
 use crate::http::{self, Front};
 use crate::metrics::Metrics;
@@ -69,7 +69,8 @@ impl Server {
         let engine = Arc::new(Engine::new(store, Routes::new(registry), plugins, authorizer, specials));
         tokio::spawn(crd::Controller::new(&engine).run(stop.clone()));
         let (discovery, metrics) = (Discovery::default(), Metrics::default());
-        Server {
+        let keeps_levels = fairness.is_some();
+        let server = Server {
             front: Arc::new(Front {
                 engine,
                 authenticator,
@@ -82,7 +83,12 @@ impl Server {
                 stop,
                 revoked: tokio::sync::watch::channel(()).0,
             }),
+        };
+        if keeps_levels {
+            let (front, client) = (&server.front, server.client(User::system("system:apiserver")));
+            fairness::maintain(client, front.engine.store().clone(), front.stop.clone());
         }
+        server
     }
 
     pub fn engine(&self) -> &Arc<Engine> {

@@ -9,6 +9,7 @@ mod faults;
 mod garbage;
 mod guard;
 mod joining;
+mod kinds;
 mod machine;
 mod probes;
 mod process;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         garbage::trials(),
         guard::trials(),
         joining::trials(),
+        kinds::trials(),
         machine::trials(),
         probes::trials(),
         process::trials(),

@@ -43,13 +43,20 @@ pub(super) fn cluster(group: &str, version: &str, kind: &str, plural: &str, stra
 }
 
 impl Kind {
-    /// The schema in which the kind is served under a group and version: its own, but for Events, whose two groups
-    /// differ in their fields.
+    /// The schema in which the kind is served under a group and version: that version's own where upstream still has it,
+    /// else the storage version's.
     pub fn schema_of(&self, group: &str, version: &str) -> String {
-        match group {
-            "events.k8s.io" => schema_name(group, version, &self.kind),
-            _ => self.schema.clone(),
-        }
+        let own = match group {
+            "events.k8s.io" => schema_name(group, "v1", &self.kind),
+            _ => schema_name(group, version, &self.kind),
+        };
+        if self.definition.is_none() && crate::schema::find(&own).is_some() { own } else { self.schema.clone() }
+    }
+    /// Whether upstream's definitions have this version no more, so that it is made from another's.
+    pub(crate) fn is_derived(&self, group: &str, version: &str) -> bool {
+        self.definition.is_none()
+            && !crate::convert::is_storage(self, group, version)
+            && self.schema_of(group, version) != schema_name(group, version, &self.kind)
     }
 
     pub(super) fn short(mut self, name: &str) -> Kind {
@@ -75,6 +82,16 @@ impl Kind {
     /// Also served as these.
     pub(super) fn also(mut self, versions: &[(&str, &str)]) -> Kind {
         self.served.extend(versions.iter().map(|(g, v)| (g.to_string(), v.to_string())));
+        self
+    }
+    /// Also served as these versions of its group.
+    pub(super) fn old(mut self, versions: &[&str]) -> Kind {
+        self.served.extend(versions.iter().map(|v| (self.group.clone(), (*v).to_owned())));
+        self
+    }
+    /// Only what is listed is served.
+    pub(super) fn verbs(mut self, verbs: &[&str]) -> Kind {
+        self.verbs = verbs.iter().map(|v| (*v).to_owned()).collect();
         self
     }
     pub(super) fn without_verb(mut self, verb: &str) -> Kind {

@@ -12,6 +12,7 @@ mod coordination;
 mod core;
 mod def;
 mod discovery;
+mod flowcontrol;
 #[cfg(test)]
 mod manifests_test;
 mod metadata;
@@ -20,7 +21,10 @@ mod networking;
 mod node;
 mod policy;
 mod rbac;
+mod resource;
 mod resources;
+#[cfg(test)]
+mod resources_test;
 mod scheduling;
 mod storage;
 mod subresources;
@@ -53,6 +57,8 @@ pub fn registry() -> Registry {
         coordination::kinds(),
         node::kinds(),
         discovery::kinds(),
+        flowcontrol::kinds(),
+        resource::kinds(),
         vec![crate::crd::kind()],
     ];
     for kind in groups.into_iter().flatten() {

@@ -12,7 +12,7 @@ use crate::strategy::{AGE, Column, NAME, age};
 use crate::{Kind, Strategy, names};
 
 pub(super) fn kinds() -> Vec<Kind> {
-    vec![cluster("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", RuntimeClass)]
+    vec![cluster("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", RuntimeClass).old(&["v1beta1"])]
 }
 
 struct RuntimeClass;

@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-use super::{definition_name, is_old};
+use super::definition_name;
+use super::old;
 use crate::{Kind, Registry};
 
 static FILE: &[u8] = include_bytes!("../../data/definitions.gz");
@@ -42,6 +43,9 @@ pub(super) fn reachable<'a>(
     });
     let mut open: Vec<String> = roots.into_iter().collect();
     open.extend(old.iter().flat_map(|o| [o.from.clone(), format!("{}List", o.from)]));
+    if old.iter().any(|o| o.kind == "Ingress") {
+        open.push(old::INT_OR_STRING.to_owned());
+    }
     let mut wanted = BTreeSet::new();
     while let Some(name) = open.pop() {
         if let Some(next) = refers.remove(&name) {
@@ -74,8 +78,8 @@ struct Old {
 
 impl Old {
     fn of(kind: &Kind, group: &str, version: &str) -> Option<Old> {
-        is_old(kind, group, version).then(|| Old {
-            from: kind.schema.clone(),
+        kind.is_derived(group, version).then(|| Old {
+            from: kind.schema_of(group, version),
             to: definition_name(kind, group, version),
             group: group.into(),
             version: version.into(),
@@ -115,6 +119,7 @@ impl Old {
                 if let Some((field, schema)) = extra {
                     tree["properties"][field] = schema;
                 }
+                old::reshape(&self.kind, &self.version, &mut tree);
             }
             _ => return,
         }

@@ -45,7 +45,7 @@ pub(super) fn resources(engine: &Engine, group: &str, version: &str) -> Vec<Reso
     for served in routes.under(group, version) {
         let kind = &served.kind;
         // only at home, so that `all` and short names mean one thing
-        let home = kind.group == group;
+        let home = kind.group == group || group == "events.k8s.io";
         all.push(Resource {
             name: kind.plural.clone(),
             singular: kind.singular.clone(),

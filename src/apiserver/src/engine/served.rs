@@ -98,6 +98,7 @@ impl Served {
     pub fn orphans_by_default(&self) -> bool {
         match (self.group.as_str(), self.kind.plural.as_str()) {
             ("", "replicationcontrollers") | ("batch", "jobs") => true,
+            ("batch", "cronjobs") => self.version != "v1",
             ("extensions" | "apps", _) => self.version != "v1",
             _ => false,
         }
@@ -168,6 +169,8 @@ impl Routes {
                 None => groups.push((group.clone(), vec![version.clone()])),
             }
         }
+        // a resource that has moved is found in its new home first
+        groups.sort_by_key(|(group, _)| group == "extensions");
         for kind in self.registry.kinds().iter().filter(|k| k.definition.is_some()) {
             if let Some((_, versions)) = groups.iter_mut().find(|(g, _)| *g == kind.group) {
                 versions.sort_by_cached_key(|v| api::crd::definition::priority(v));

@@ -6,10 +6,11 @@
 //!                                                               └─ full, or waited too long: 429, Retry-After: 1
 //! ```
 //!
-//! The configuration is upstream's defaults; FlowSchema and PriorityLevelConfiguration objects in the store replace those of
-//! the same name and add to them. Every request is one seat wide, and levels lend each other nothing.
+//! The configuration is upstream's defaults, which [`objects`] keeps in the store; FlowSchema and PriorityLevelConfiguration
+//! objects there replace those of the same name and add to them. Every request is one seat wide, and levels lend each other nothing.
 
 mod level;
+mod objects;
 mod schema;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +26,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use level::{Level, Queuing, Seat};
+pub(crate) use objects::maintain;
 use schema::Schema;
 
 use crate::Attributes;

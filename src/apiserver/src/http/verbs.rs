@@ -133,6 +133,9 @@ async fn resource(front: &Arc<Front>, a: Admitted, served: Arc<Served>) -> Resul
         return post(front, a, &handler, Some(&served), expected).await;
     }
     let part = Part::of(kind, sub).ok_or_else(route::not_found)?;
+    if part == Part::Main && !kind.verbs.iter().any(|v| v == a.attributes.verb.as_str()) {
+        return Err(route::method_not_allowed());
+    }
     match a.attributes.verb {
         Verb::Get => {
             let wanted = a.wanted()?;

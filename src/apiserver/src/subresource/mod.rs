@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::Authorizer;
 use crate::authn::{Authentication, ServiceAccounts};
 use crate::authz::Rbac;
-use crate::special::{Specials, VirtualKind};
+use crate::special::{Post, Specials, VirtualKind};
 
 /// What the handlers need of the server.
 pub struct Parts {
@@ -35,31 +35,21 @@ pub fn register(specials: &mut Specials, parts: &Parts) {
         .post("", "pods", "eviction", Arc::new(eviction::Evict))
         .post("", "serviceaccounts", "token", Arc::new(token::Tokens::new(parts.service_accounts.clone())));
 
-    let access = |scope| Arc::new(reviews::Access { authorizer: parts.authorizer.clone(), scope });
-    let kind = |group, kind, plural, namespaced| VirtualKind { group, version: "v1", kind, plural, namespaced };
     use reviews::Scope;
-    specials
-        .virtual_kind(kind(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", false), access(Scope::Anyone))
-        .virtual_kind(
-            kind(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", false),
-            access(Scope::Myself),
-        )
-        .virtual_kind(
-            kind(AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", true),
-            access(Scope::Here),
-        )
-        .virtual_kind(
-            kind(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", false),
-            Arc::new(reviews::Rules { rbac: parts.rbac.clone() }),
-        )
-        .virtual_kind(
-            kind(AUTHENTICATION, "TokenReview", "tokenreviews", false),
-            Arc::new(reviews::Token { authentication: parts.authentication.clone() }),
-        )
-        .virtual_kind(
-            kind(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", false),
-            Arc::new(reviews::Myself),
-        );
+    let access = |scope| Arc::new(reviews::Access { authorizer: parts.authorizer.clone(), scope });
+    let mut review = |group, kind, plural, namespaced, handler: Arc<dyn Post>| {
+        let of = |version| VirtualKind { group, version, kind, plural, namespaced };
+        specials.virtual_kind(of("v1"), handler.clone());
+        specials.virtual_kind(of("v1beta1"), Arc::new(reviews::Old(handler)));
+    };
+    review(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", false, access(Scope::Anyone));
+    review(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", false, access(Scope::Myself));
+    review(AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", true, access(Scope::Here));
+    let rules = Arc::new(reviews::Rules { rbac: parts.rbac.clone() });
+    review(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", false, rules);
+    let token = Arc::new(reviews::Token { authentication: parts.authentication.clone() });
+    review(AUTHENTICATION, "TokenReview", "tokenreviews", false, token);
+    review(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", false, Arc::new(reviews::Myself));
 }
 
 /// What upstream answers where there is no object to show.

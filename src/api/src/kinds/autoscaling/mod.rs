@@ -16,6 +16,7 @@ pub(super) fn kinds() -> Vec<Kind> {
         )
         .short("hpa")
         .all()
-        .status(),
+        .status()
+        .old(&["v1", "v2beta2", "v2beta1"]),
     ]
 }

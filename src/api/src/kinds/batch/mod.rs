@@ -9,7 +9,11 @@ use crate::Kind;
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
-        namespaced("batch", "v1", "CronJob", "cronjobs", cron_job::CronJob).short("cj").all().status(),
+        namespaced("batch", "v1", "CronJob", "cronjobs", cron_job::CronJob)
+            .short("cj")
+            .all()
+            .status()
+            .old(&["v1beta1"]),
         namespaced("batch", "v1", "Job", "jobs", job::Job).all().status(),
     ]
 }

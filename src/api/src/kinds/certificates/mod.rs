@@ -37,7 +37,8 @@ pub(super) fn kinds() -> Vec<Kind> {
             CertificateSigningRequest,
         )
         .short("csr")
-        .status(),
+        .status()
+        .old(&["v1beta1"]),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The core group.
 
+mod component_status;
 mod config_map;
 mod endpoints;
 mod event;
@@ -25,9 +26,15 @@ pub(super) use persistent_volume_claim::{default as default_claim, validate_spec
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
+        cluster("", "v1", "ComponentStatus", "componentstatuses", component_status::ComponentStatus)
+            .short("cs")
+            .verbs(&["get", "list"]),
         namespaced("", "v1", "ConfigMap", "configmaps", config_map::ConfigMap).short("cm"),
         namespaced("", "v1", "Endpoints", "endpoints", endpoints::Endpoints).short("ep"),
-        namespaced("", "v1", "Event", "events", event::Event).short("ev").also(&[("events.k8s.io", "v1")]).late_flush(),
+        namespaced("", "v1", "Event", "events", event::Event)
+            .short("ev")
+            .also(&[("events.k8s.io", "v1"), ("events.k8s.io", "v1beta1")])
+            .late_flush(),
         namespaced("", "v1", "LimitRange", "limitranges", limit_range::LimitRange).short("limits"),
         cluster("", "v1", "Namespace", "namespaces", namespace::Namespace)
             .short("ns")

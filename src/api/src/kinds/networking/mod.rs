@@ -7,13 +7,21 @@ mod service_cidr;
 use super::def::{cluster, namespaced};
 use crate::Kind;
 
+const GROUP: &str = "networking.k8s.io";
+const EXTENSIONS: (&str, &str) = ("extensions", "v1beta1");
+
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
-        cluster("networking.k8s.io", "v1", "IngressClass", "ingressclasses", ingress::IngressClass),
-        namespaced("networking.k8s.io", "v1", "Ingress", "ingresses", ingress::Ingress).short("ing").status(),
-        namespaced("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", network_policy::NetworkPolicy)
-            .short("netpol"),
-        cluster("networking.k8s.io", "v1", "IPAddress", "ipaddresses", service_cidr::IpAddress).short("ip"),
-        cluster("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", service_cidr::ServiceCidr).status(),
+        cluster(GROUP, "v1", "IngressClass", "ingressclasses", ingress::IngressClass).old(&["v1beta1"]),
+        namespaced(GROUP, "v1", "Ingress", "ingresses", ingress::Ingress)
+            .short("ing")
+            .status()
+            .old(&["v1beta1"])
+            .also(&[EXTENSIONS]),
+        namespaced(GROUP, "v1", "NetworkPolicy", "networkpolicies", network_policy::NetworkPolicy)
+            .short("netpol")
+            .also(&[EXTENSIONS]),
+        cluster(GROUP, "v1", "IPAddress", "ipaddresses", service_cidr::IpAddress).short("ip"),
+        cluster(GROUP, "v1", "ServiceCIDR", "servicecidrs", service_cidr::ServiceCidr).status(),
     ]
 }

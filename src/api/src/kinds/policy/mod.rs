@@ -15,6 +15,7 @@ pub(super) fn kinds() -> Vec<Kind> {
             pod_disruption_budget::PodDisruptionBudget,
         )
         .short("pdb")
-        .status(),
+        .status()
+        .old(&["v1beta1"]),
     ]
 }

@@ -8,6 +8,7 @@ use crate::Kind;
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
         cluster("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", priority_class::PriorityClass)
-            .short("pc"),
+            .short("pc")
+            .old(&["v1beta1", "v1alpha1"]),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Reason, Status, decode, schema};
+use api::{Reason, Status, convert, decode, schema};
 use http::Response;
 
 use crate::engine::{Served, api_version};
@@ -48,10 +48,15 @@ pub(super) async fn post(
     let decoded = input::document(&bytes, format, expected.kind, validation)?;
     let mut tree = decoded.tree;
     let mut warnings = Vec::new();
+    // what drains nodes may be of another time
+    if expected.kind == "Eviction" && tree["apiVersion"] == "policy/v1beta1" {
+        tree["apiVersion"] = "policy/v1".into();
+        warnings.extend(convert::warning("policy", "v1beta1", "Eviction"));
+    }
     input::claim(&mut tree, expected.kind, &api_version(expected.group, expected.version), expected.version)?;
     if let Some(schema) = schema::find_kind(expected.group, expected.version, expected.kind) {
         let names = (expected.kind, expected.version);
-        warnings = decode::object(&mut tree, schema, names, decoded.duplicates, validation)?;
+        warnings.extend(decode::object(&mut tree, schema, names, decoded.duplicates, validation)?);
     }
     let (answer, more) = front.engine.post(&attributes, served, handler, tree, dry_run).await?;
     warnings.extend(more);
