@@ -118,6 +118,20 @@ def read_schema():
     return out
 
 
+def graduated(lines):
+    """Messages that v1.36 has in v1 and the crate, which is older, in v1beta1 only: field for field the same."""
+    pack = "admissionregistration."
+    known = {l for l in lines if not l.startswith(" ")}
+    out, copying = [], False
+    for line in lines:
+        if not line.startswith(" "):
+            name = line.removeprefix(pack + "v1beta1.")
+            copying = name != line and pack + "v1." + name not in known
+        if copying:
+            out.append(line.replace(pack + "v1beta1.", pack + "v1."))
+    return out
+
+
 def main(crate, staging):
     crate, go, schema = read_crate(Path(crate)), read_go(Path(staging)), read_schema()
 
@@ -177,6 +191,7 @@ def main(crate, staging):
             else:
                 flag = "" if many else " *" if pointer else "" if omitempty else " 0"
             lines.append(f" {number} {json or field} {many}{kind}{flag}")
+    lines += graduated(lines)
     print("lists of strings:", sorted(seen), file=sys.stderr)
     (HERE / "protobuf.txt").write_text("\n".join(lines) + "\n")
 

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::Kind;
 
 pub use lifecycle::warning;
+pub(crate) use small::SIDE_EFFECTS;
 
 /// From the version that a client wrote to the storage version, with the defaults of the old version.
 pub fn to_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
@@ -58,6 +59,7 @@ pub fn from_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
         ("EndpointSlice", _) => small::slice::from_v1(tree),
         ("RoleBinding" | "ClusterRoleBinding", _) if version == "v1alpha1" => small::subjects::from_v1(tree),
         ("PriorityLevelConfiguration", _) => small::shares::from_v1(version, tree),
+        ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", _) => small::webhooks_from_v1(tree),
         _ => {}
     }
     set_version(tree, group, version);

@@ -10,6 +10,8 @@
 
 mod decode;
 mod encode;
+#[cfg(test)]
+mod kinds_test;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -160,7 +160,9 @@ pub(super) mod shares {
         }
         if zero && let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
             or(metadata, "annotations", json!({}));
-            metadata["annotations"][ZERO] = "".into();
+            if let Some(annotations) = metadata["annotations"].as_object_mut() {
+                annotations.insert(ZERO.into(), "".into());
+            }
         }
     }
 }
@@ -193,14 +195,35 @@ fn signer(spec: &Object) -> &'static str {
     }
 }
 
+/// On configurations whose webhooks do not say that they have no side effects, which only `v1beta1` allowed.
+pub(crate) const SIDE_EFFECTS: &str = "deprecated.webhooks.side-effects";
+
 /// The defaults that `admissionregistration.k8s.io/v1beta1` had.
 pub(super) fn webhooks_to_v1(tree: &mut Value) {
+    let mut unsaid = false;
     for hook in members(tree, "webhooks") {
+        unsaid |= !hook.get("sideEffects").is_some_and(|s| s == "None" || s == "NoneOnDryRun");
         or(hook, "failurePolicy", "Ignore".into());
         or(hook, "matchPolicy", "Exact".into());
         or(hook, "sideEffects", "Unknown".into());
         or(hook, "timeoutSeconds", 30.into());
         or(hook, "admissionReviewVersions", json!(["v1beta1"]));
+    }
+    if let (true, Some(metadata)) = (unsaid, tree.get_mut("metadata").and_then(Value::as_object_mut)) {
+        or(metadata, "annotations", json!({}));
+        if let Some(annotations) = metadata["annotations"].as_object_mut() {
+            annotations.insert(SIDE_EFFECTS.into(), "true".into());
+        }
+    }
+}
+
+pub(super) fn webhooks_from_v1(tree: &mut Value) {
+    let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(SIDE_EFFECTS);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub use core::namespace::prepare_finalize;
 pub use core::pod;
 pub use metadata::{validate_metadata, validate_metadata_update};
 pub use subresources::{SUBRESOURCES, Subresource};
+#[cfg(test)]
+pub(crate) use tree::same;
 
 /// All built-in kinds, groups in upstream's order of discovery, kinds by resource name.
 pub fn registry() -> Registry {

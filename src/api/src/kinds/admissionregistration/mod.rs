@@ -13,7 +13,7 @@ const GROUP: &str = "admissionregistration.k8s.io";
 
 pub(super) fn kinds() -> Vec<Kind> {
     let webhooks = |kind: &str, plural: &str, mutating| {
-        cluster(GROUP, "v1", kind, plural, webhooks::Webhooks { mutating }).category("api-extensions")
+        cluster(GROUP, "v1", kind, plural, webhooks::Webhooks { mutating }).category("api-extensions").old(&["v1beta1"])
     };
     let policy = |kind: &str, plural: &str, mutating| {
         cluster(GROUP, "v1", kind, plural, policies::Policy { mutating }).category("api-extensions")

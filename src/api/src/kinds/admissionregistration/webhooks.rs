@@ -65,6 +65,7 @@ impl Strategy for Webhooks {
 }
 
 /// What an update need not fulfil, as what it replaces does not.
+#[derive(Default)]
 struct Leniency {
     side_effects: bool,
     review_versions: bool,
@@ -97,7 +98,10 @@ impl Webhooks {
         let mut errors = Vec::new();
         let list = Path::root("webhooks");
         let hooks = items(object, "webhooks");
-        let lenient = old.map(|old| Leniency::of(old, hooks));
+        let mut lenient = old.map(|old| Leniency::of(old, hooks));
+        if has(&object["metadata"]["annotations"], crate::convert::SIDE_EFFECTS) {
+            lenient.get_or_insert_default().side_effects = true;
+        }
         let lenient = lenient.as_ref();
         let mut seen = HashSet::new();
         for (i, hook) in hooks.iter().enumerate() {
