@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::metrics;
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::table::{NONE, UNKNOWN, UNSET, count, name};
-use crate::kinds::tree::{items, made, number, or, text};
+use crate::kinds::table::{UNSET, count, name};
+use crate::kinds::tree::{child, has, items, made, number, or, text};
 use crate::strategy::{AGE, Column, NAME, age, set};
 
 pub(super) struct HorizontalPodAutoscaler;
@@ -18,6 +19,7 @@ impl Strategy for HorizontalPodAutoscaler {
             spec["metrics"] = json!([{"type": "Resource",
                 "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
         }
+        default_behavior(spec);
     }
 
     fn prepare_create(&self, object: &mut Value) {
@@ -38,12 +40,9 @@ impl Strategy for HorizontalPodAutoscaler {
             let detail = "must be greater than or equal to `minReplicas`";
             errors.push(field::Error::invalid(&path.child("maxReplicas"), max, detail));
         }
-        let at = path.child("scaleTargetRef");
-        for key in ["kind", "name"] {
-            if text(&spec["scaleTargetRef"], key).is_empty() {
-                errors.push(field::Error::required(&at.child(key), ""));
-            }
-        }
+        metrics::reference(&mut errors, &path.child("scaleTargetRef"), &spec["scaleTargetRef"]);
+        metrics::validate(&mut errors, &path.child("metrics"), items(spec, "metrics"));
+        metrics::behavior(&mut errors, &path.child("behavior"), &spec["behavior"]);
         errors
     }
 
@@ -67,7 +66,7 @@ impl Strategy for HorizontalPodAutoscaler {
         vec![
             name(object),
             format!("{}/{}", text(target, "kind"), text(target, "name")).into(),
-            targets(spec, status).into(),
+            metrics::shown(items(spec, "metrics"), status).into(),
             min.into(),
             count(&spec["maxReplicas"]),
             count(&status["currentReplicas"]),
@@ -76,34 +75,92 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 }
 
-/// `formatHPAMetrics`, for resource metrics; others are shown by their type.
-fn targets(spec: &Value, status: &Value) -> String {
-    let metrics = items(spec, "metrics");
-    let shown: Vec<String> = metrics
-        .iter()
-        .enumerate()
-        .take(2)
-        .map(|(i, m)| {
-            let source = &m["resource"];
-            let current = &items(status, "currentMetrics").get(i).unwrap_or(&Value::Null)["resource"]["current"];
-            let its_name = text(source, "name");
-            match source["target"]["averageUtilization"].as_i64() {
-                Some(want) => {
-                    let have = current["averageUtilization"].as_i64().map_or(UNKNOWN.into(), |n| format!("{n}%"));
-                    format!("{its_name}: {have}/{want}%")
-                }
-                None if source.is_object() => {
-                    let have = text(current, "averageValue");
-                    let have = if have.is_empty() { UNKNOWN } else { have };
-                    format!("{its_name}: {have}/{}", text(&source["target"], "averageValue"))
-                }
-                None => format!("{UNKNOWN}/{}", text(m, "type")),
-            }
-        })
-        .collect();
-    match metrics.len() {
-        0 => NONE.into(),
-        n if n > 2 => format!("{} + {} more...", shown.join(", "), n - 2),
-        _ => shown.join(", "),
+/// `SetDefaults_HorizontalPodAutoscalerBehavior`: either rule brings the defaults of both.
+fn default_behavior(spec: &mut Value) {
+    let Some(behavior) = child(spec, "behavior").filter(|b| has(b, "scaleUp") || has(b, "scaleDown")) else { return };
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    if let Some(up) = made(behavior, "scaleUp") {
+        or(up, "stabilizationWindowSeconds", 0);
+        or(up, "selectPolicy", "Max");
+        or(up, "policies", json!([{"type": "Pods", "value": 4, "periodSeconds": 15}, percent.clone()]));
+    }
+    if let Some(down) = made(behavior, "scaleDown") {
+        or(down, "selectPolicy", "Max");
+        or(down, "policies", json!([percent]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::workload::{defaulted, problems};
+
+    fn with(change: Value) -> Value {
+        let mut spec = json!({"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "d"}});
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({ "spec": spec })
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        let metric = |m: Value| with(json!({ "metrics": [m] }));
+        let of = |kind: &str, field: &str, source: Value| json!({"type": kind, field: source});
+        for (object, want) in [
+            (with(json!({})), ""),
+            (
+                with(json!({"minReplicas": 5})),
+                "spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`",
+            ),
+            (
+                with(json!({"scaleTargetRef": {"kind": "a/b", "name": "x"}})),
+                "spec.scaleTargetRef.kind: Invalid value: \"a/b\": may not contain '/'",
+            ),
+            (
+                metric(json!({"type": "Pods"})),
+                "spec.metrics[0].pods: Required value: must populate information for the given metric source",
+            ),
+            (
+                metric(of("Resource", "resource", json!({"name": "cpu", "target": {"type": "Utilization"}}))),
+                "spec.metrics[0].resource.target.averageUtilization: Required value: must set either a target raw value or a target utilization",
+            ),
+            (
+                metric(of(
+                    "Pods",
+                    "pods",
+                    json!({"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "0"}}),
+                )),
+                "spec.metrics[0].pods.target.averageValue: Invalid value: \"0\": must be positive",
+            ),
+            (
+                with(json!({"behavior": {"scaleDown": {"policies": [{"type": "X", "value": 1, "periodSeconds": 1}]}}})),
+                "spec.behavior.scaleDown.policies[0].type: Unsupported value: \"X\": supported values: \"Percent\", \"Pods\"",
+            ),
+        ] {
+            let found = problems(&HorizontalPodAutoscaler, object);
+            assert_eq!(found.first().map(String::as_str).unwrap_or_default(), want);
+        }
+    }
+
+    #[test]
+    fn either_rule_brings_both() {
+        let made =
+            defaulted(&HorizontalPodAutoscaler, with(json!({"behavior": {"scaleDown": {"selectPolicy": "Min"}}})));
+        let behavior = &made["spec"]["behavior"];
+        assert_eq!(
+            (&behavior["scaleDown"]["selectPolicy"], &behavior["scaleUp"]["policies"][0]["value"]),
+            (&json!("Min"), &json!(4))
+        );
+        assert_eq!(defaulted(&HorizontalPodAutoscaler, made.clone()), made);
+    }
+
+    #[test]
+    fn targets_are_shown_as_upstream_shows_them() {
+        let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}},
+            {"type": "Object", "object": {"target": {"value": "10"}}}, {"type": "Pods"}]);
+        let status = json!({"currentMetrics": [{"resource": {"current": {"averageUtilization": 7}}}, {"object": {"current": {"value": "3"}}}]});
+        let all = metrics.as_array().unwrap();
+        assert_eq!(metrics::shown(all, &status), "cpu: 7%/80%, 3/10 + 1 more...");
+        assert_eq!(metrics::shown(&all[..1], &json!({})), "cpu: <unknown>/80%");
+        assert_eq!(metrics::shown(&[], &json!({})), "<none>");
     }
 }

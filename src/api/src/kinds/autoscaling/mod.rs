@@ -1,6 +1,7 @@
 //! `autoscaling`.
 
 mod horizontal_pod_autoscaler;
+mod metrics;
 
 use super::def::namespaced;
 use crate::Kind;

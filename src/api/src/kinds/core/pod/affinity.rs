@@ -6,6 +6,7 @@ use crate::field::{Error, Path};
 use crate::kinds::metadata::label_name;
 use crate::kinds::tree::{has, items, number, text};
 use crate::kinds::workload::validate_label_selector;
+use crate::names;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -69,6 +70,13 @@ fn term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
             other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
         }
         label_name(errors, &path.child("key"), text(e, "key"));
+        let list = path.child("values");
+        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            if matches!(text(e, "operator"), "In" | "NotIn") {
+                let wrong = names::label_value(value);
+                errors.extend(wrong.into_iter().map(|e| Error::invalid(&list.index(j), value, e)));
+            }
+        }
     }
     let list = path.child("matchFields");
     for (i, e) in items(term, "matchFields").iter().enumerate() {
@@ -110,6 +118,28 @@ fn pod_term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
         errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
     }
     label_name(errors, &path.child("topologyKey"), key);
+    let list = path.child("namespaces");
+    for (i, namespace) in items(term, "namespaces").iter().filter_map(Value::as_str).enumerate() {
+        let wrong = names::dns_label(namespace, false);
+        errors.extend(wrong.into_iter().map(|e| Error::invalid(&list.index(i), namespace, e)));
+    }
+    for key in ["matchLabelKeys", "mismatchLabelKeys"] {
+        label_keys(errors, &path.child(key), items(term, key), &term["labelSelector"]);
+    }
+    let (keys, list) = (items(term, "matchLabelKeys"), path.child("matchLabelKeys"));
+    for (i, key) in keys.iter().enumerate().filter(|(_, k)| items(term, "mismatchLabelKeys").contains(k)) {
+        errors.push(Error::invalid(&list.index(i), key.clone(), "exists in both matchLabelKeys and mismatchLabelKeys"));
+    }
+}
+
+/// Keys whose values are taken from the pod: they need a selector that they add to.
+fn label_keys(errors: &mut Vec<Error>, path: &Path, keys: &[Value], selector: &Value) {
+    if !keys.is_empty() && selector.is_null() {
+        return errors.push(Error::forbidden(path, "must not be specified when labelSelector is not set"));
+    }
+    for (i, key) in keys.iter().filter_map(Value::as_str).enumerate() {
+        label_name(errors, &path.index(i), key);
+    }
 }
 
 /// `validateTopologySpreadConstraints`
@@ -135,5 +165,30 @@ fn spread(errors: &mut Vec<Error>, path: &Path, constraints: &[Value]) {
                 .push(Error::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {when}}}")));
         }
         validate_label_selector(errors, &path.child("labelSelector"), &c["labelSelector"]);
+        if has(c, "minDomains") {
+            let (domains, at) = (number(c, "minDomains"), path.child("minDomains"));
+            if domains <= 0 {
+                errors.push(Error::invalid(&at, domains, "must be greater than zero"));
+            }
+            if when != "DoNotSchedule" {
+                let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}");
+                errors.push(Error::invalid(&at, domains, detail));
+            }
+        }
+        for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            let policy = text(c, key);
+            if !matches!(policy, "" | "Honor" | "Ignore") {
+                errors.push(Error::not_supported(&path.child(key), policy, &["Honor", "Ignore"]));
+            }
+        }
+        let (keys, list) = (items(c, "matchLabelKeys"), path.child("matchLabelKeys"));
+        label_keys(errors, &list, keys, &c["labelSelector"]);
+        let selected = |key: &str| {
+            let expressions = items(&c["labelSelector"], "matchExpressions");
+            has(&c["labelSelector"]["matchLabels"], key) || expressions.iter().any(|e| text(e, "key") == key)
+        };
+        for (i, key) in keys.iter().filter_map(Value::as_str).enumerate().filter(|(_, k)| selected(k)) {
+            errors.push(Error::invalid(&list.index(i), key, "exists in both matchLabelKeys and labelSelector"));
+        }
     }
 }

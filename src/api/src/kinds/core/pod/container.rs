@@ -47,9 +47,20 @@ pub(super) fn validate_ephemeral(errors: &mut Vec<Error>, path: &Path, spec: &Va
     for (i, c) in items(spec, "ephemeralContainers").iter().enumerate() {
         let path = &path.index(i);
         validate(errors, path, c, Role::Ephemeral, spec);
-        for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
-            if has(c, key) && !items(c, key).is_empty() | c[key].is_object() {
+        let own =
+            ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy"];
+        for key in own {
+            let is_set =
+                !items(c, key).is_empty() || c[key].as_object().is_some_and(|o| key != "resources" || !o.is_empty());
+            if is_set {
                 errors.push(Error::forbidden(&path.child(key), "cannot be set for an Ephemeral Container"));
+            }
+        }
+        let mounts = path.child("volumeMounts");
+        for (j, mount) in items(c, "volumeMounts").iter().enumerate() {
+            for key in ["subPath", "subPathExpr"].into_iter().filter(|k| !text(mount, k).is_empty()) {
+                let detail = "cannot be set for an Ephemeral Container";
+                errors.push(Error::forbidden(&mounts.index(j).child(key), detail));
             }
         }
         let name = text(c, "name");
@@ -102,7 +113,35 @@ fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &
         probe::validate_all(errors, path, c, grace);
     }
     resources::validate(errors, &path.child("resources"), &c["resources"]);
+    resize_policy(errors, &path.child("resizePolicy"), items(c, "resizePolicy"), text(spec, "restartPolicy"));
     security_context(errors, &path.child("securityContext"), &c["securityContext"]);
+}
+
+/// `validateResizePolicy`
+fn resize_policy(errors: &mut Vec<Error>, path: &Path, policies: &[Value], restart: &str) {
+    for (i, policy) in policies.iter().enumerate() {
+        let path = &path.index(i);
+        let (resource, how) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
+        let resources = &["cpu", "memory"];
+        if policies[..i].iter().any(|p| text(p, "resourceName") == resource) {
+            errors.push(Error::duplicate(path, resource));
+        }
+        if resource.is_empty() {
+            errors.push(Error::required(&path.child("resourceName"), ""));
+        } else if !resources.contains(&resource) {
+            errors.push(Error::not_supported(&path.child("resourceName"), resource, resources));
+        }
+        let ways = &["NotRequired", "RestartContainer"];
+        if how.is_empty() {
+            errors.push(Error::required(&path.child("restartPolicy"), ""));
+        } else if !ways.contains(&how) {
+            errors.push(Error::not_supported(&path.child("restartPolicy"), how, ways));
+        }
+        if restart == "Never" && how == "RestartContainer" {
+            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(Error::invalid(&path.child("restartPolicy"), how, detail));
+        }
+    }
 }
 
 /// A field that must be one of few values.
@@ -128,6 +167,9 @@ fn ports(errors: &mut Vec<Error>, path: &Path, ports: &[Value]) {
         match number(port, "containerPort") {
             0 => errors.push(Error::required(&path.child("containerPort"), "")),
             n => net::port_number(errors, &path.child("containerPort"), n),
+        }
+        if !text(port, "hostIP").is_empty() {
+            net::ip(errors, &path.child("hostIP"), text(port, "hostIP"));
         }
         match number(port, "hostPort") {
             0 => {}
@@ -189,6 +231,18 @@ fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
         if all[..i].iter().any(|m| text(m, "mountPath") == at) {
             errors.push(Error::invalid(&path.child("mountPath"), at, "must be unique"));
         }
+        let devices = items(c, "volumeDevices");
+        if devices.iter().any(|d| text(d, "name") == name) {
+            errors.push(Error::invalid(&path.child("name"), name, "must not already exist in volumeDevices"));
+        }
+        if devices.iter().any(|d| text(d, "devicePath") == at) {
+            errors.push(Error::invalid(
+                &path.child("mountPath"),
+                at,
+                "must not already exist as a path in volumeDevices",
+            ));
+        }
+        read_only(errors, &path.child("recursiveReadOnly"), mount);
         let (sub, expr) = (text(mount, "subPath"), text(mount, "subPathExpr"));
         if !sub.is_empty() {
             volumes::local_descending(errors, &path.child("subPath"), sub);
@@ -218,8 +272,44 @@ fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
         } else if !known(text(device, "name")) {
             errors.push(Error::not_found(&path.child("name"), text(device, "name")));
         }
-        if text(device, "devicePath").is_empty() {
+        let at = text(device, "devicePath");
+        if at.is_empty() {
             errors.push(Error::required(&path.child("devicePath"), ""));
+        } else {
+            volumes::backsteps(errors, &path.child("devicePath"), at);
+        }
+        let before = &items(c, "volumeDevices")[..i];
+        if before.iter().any(|d| text(d, "name") == text(device, "name")) {
+            errors.push(Error::invalid(&path.child("name"), text(device, "name"), "must be unique"));
+        }
+        if before.iter().any(|d| text(d, "devicePath") == at) {
+            errors.push(Error::invalid(&path.child("devicePath"), at, "must be unique"));
+        }
+        let volume = volumes_known.iter().find(|v| text(v, "name") == text(device, "name"));
+        if volume.is_some_and(|v| !has(v, "persistentVolumeClaim") && !has(v, "ephemeral")) {
+            let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+            errors.push(Error::invalid(&path.child("name"), text(device, "name"), detail));
+        }
+    }
+}
+
+/// `validateMountRecursiveReadOnly`
+fn read_only(errors: &mut Vec<Error>, path: &Path, mount: &Value) {
+    let mode = text(mount, "recursiveReadOnly");
+    match mode {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if mount["readOnly"] != true {
+                let detail = format!("may only be specified when readOnly is true (RecursiveReadOnly mode: {mode})");
+                errors.push(Error::forbidden(path, &detail));
+            }
+            if !matches!(text(mount, "mountPropagation"), "" | "None") {
+                let detail = "may only be specified when mountPropagation is None or not specified";
+                errors.push(Error::forbidden(path, detail));
+            }
+        }
+        other => {
+            errors.push(Error::not_supported(path, other, &["Disabled", "Enabled", "IfPossible"]));
         }
     }
 }

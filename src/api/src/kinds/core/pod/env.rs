@@ -73,14 +73,7 @@ fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
         let (at, source) = (path.child(key), &from[*key]);
         match *key {
             "fieldRef" => field_ref(errors, &at, source),
-            "resourceFieldRef" => {
-                let resource = text(source, "resource");
-                if resource.is_empty() {
-                    errors.push(Error::required(&at.child("resource"), ""));
-                } else if !RESOURCES.contains(&resource) && !resource.contains("hugepages-") {
-                    errors.push(Error::not_supported(&at.child("resource"), resource, RESOURCES));
-                }
-            }
+            "resourceFieldRef" => resource_field(errors, &at, source, false),
             "configMapKeyRef" | "secretKeyRef" => {
                 if text(source, "name").is_empty() {
                     errors.push(Error::required(&at.child("name"), ""));
@@ -105,6 +98,48 @@ fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
         return;
     };
     errors.push(Error::invalid(path, "", detail));
+}
+
+/// `validateContainerResourceFieldSelector`; `of_volume`: which container it is must be said.
+pub(super) fn resource_field(errors: &mut Vec<Error>, path: &Path, source: &Value, of_volume: bool) {
+    let resource = text(source, "resource");
+    if of_volume && text(source, "containerName").is_empty() {
+        errors.push(Error::required(&path.child("containerName"), ""));
+    } else if resource.is_empty() {
+        errors.push(Error::required(&path.child("resource"), ""));
+    } else if !RESOURCES.contains(&resource) && !resource.contains("hugepages-") {
+        errors.push(Error::not_supported(&path.child("resource"), resource, RESOURCES));
+    }
+    let divisors: &[&str] = match resource.split_once('.') {
+        Some((_, "cpu")) => &["1m", "1"],
+        _ => &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"],
+    };
+    let divisor = text(source, "divisor");
+    if !matches!(divisor, "" | "0") && !divisors.contains(&divisor) {
+        let detail = match resource {
+            "limits.cpu" | "requests.cpu" => "only divisor's values 1m and 1 are supported with the cpu resource",
+            "limits.memory" | "requests.memory" => {
+                "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource"
+            }
+            _ => {
+                "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource"
+            }
+        };
+        errors.push(Error::invalid(&path.child("divisor"), resource, detail));
+    }
+}
+
+/// What a file of a downward API volume may show.
+pub(super) fn file_field(errors: &mut Vec<Error>, path: &Path, source: &Value) {
+    const OF_FILES: [&str; 5] =
+        ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+    let field = text(source, "fieldPath");
+    if !OF_FILES.contains(&field) {
+        if field.starts_with("spec.") || field.starts_with("status.") {
+            return errors.push(Error::not_supported(&path.child("fieldPath"), field, &OF_FILES));
+        }
+        field_ref(errors, path, source);
+    }
 }
 
 fn field_ref(errors: &mut Vec<Error>, path: &Path, source: &Value) {

@@ -1,6 +1,7 @@
 //! Pods: upstream's `pkg/registry/core/pod/strategy.go`.
 
 mod affinity;
+mod claims;
 mod container;
 mod defaults;
 mod env;
@@ -10,6 +11,7 @@ mod table;
 mod update;
 mod validation;
 mod volumes;
+mod whole;
 
 use k8s_openapi::api::core::v1 as typed;
 use serde_json::{Value, json};
@@ -56,7 +58,14 @@ impl Strategy for Pod {
     }
 
     fn validate(&self, pod: &Value) -> Vec<field::Error> {
-        validation::validate(pod)
+        let mut errors = validation::validate(pod);
+        whole::validate_new(&mut errors, &field::Path::root("spec"), &pod["spec"]);
+        errors
+    }
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let mut errors = validation::validate(new);
+        errors.extend(self.validate_update(new, old));
+        errors
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         update::validate(new, old)

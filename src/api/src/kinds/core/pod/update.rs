@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::field::{Error, Path};
-use crate::kinds::tree::{items, items_mut, number, same, some, text};
+use crate::kinds::tree::{has, items, items_mut, number, same, some, text};
 use crate::strategy::{copy, set};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -137,9 +137,31 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
     let containers = path.child("containers");
     for (i, c) in items(&new["spec"], "containers").iter().enumerate() {
         let at = containers.index(i);
-        crate::kinds::resources::validate(&mut errors, &at.child("resources"), &c["resources"]);
+        let at = at.child("resources");
+        crate::kinds::resources::validate(&mut errors, &at, &c["resources"]);
+        let before = items(&old["spec"], "containers").iter().find(|o| o["name"] == c["name"]);
+        resized(&mut errors, &at, &c["resources"], before.map_or(&Value::Null, |o| &o["resources"]));
     }
     errors
+}
+
+/// Amounts of processor and memory may change, and nothing may go.
+fn resized(errors: &mut Vec<Error>, path: &Path, now: &Value, was: &Value) {
+    for key in ["limits", "requests"] {
+        for resource in ["cpu", "memory"].into_iter().filter(|r| has(&was[key], r) && !has(&now[key], r)) {
+            let at = path.child(key);
+            errors.push(Error::forbidden(&at.key(resource), &format!("resource {key} cannot be removed")));
+        }
+        let rest = |r: &Value| {
+            let mut all = r[key].clone();
+            set(&mut all, "cpu", None);
+            set(&mut all, "memory", None);
+            all
+        };
+        if !same(&rest(now), &rest(was)) {
+            errors.push(Error::forbidden(path, "only cpu and memory resources are mutable"));
+        }
+    }
 }
 
 fn keep_all_but(new: &mut Value, old: &Value, change: impl FnOnce(&mut Value, &Value)) {

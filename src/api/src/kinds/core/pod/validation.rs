@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{affinity, container, volumes};
+use super::{affinity, claims, container, volumes, whole};
 use crate::field::{Error, Path};
 use crate::kinds::core::taint;
 use crate::kinds::metadata;
@@ -56,6 +56,8 @@ fn validate_spec(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
         }
     }
     affinity::validate(errors, path, spec);
+    claims::validate(errors, path, spec);
+    whole::validate(errors, path, spec);
     let gates = path.child("readinessGates");
     for (i, gate) in items(spec, "readinessGates").iter().enumerate() {
         let kind = text(gate, "conditionType");
@@ -141,6 +143,16 @@ fn dns(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
         net::ip(errors, &path.index(i), server);
     }
     let path = at.child("searches");
+    let searches = items(config, "searches");
+    if searches.len() > 32 {
+        let detail = "must not have more than 32 search paths";
+        errors.push(Error::invalid(&path, config["searches"].clone(), detail));
+    }
+    if searches.iter().filter_map(Value::as_str).map(str::len).sum::<usize>() + searches.len().saturating_sub(1) > 2048
+    {
+        let detail = "must not have more than 2048 characters (including spaces) in the search list";
+        errors.push(Error::invalid(&path, config["searches"].clone(), detail));
+    }
     for (i, search) in items(config, "searches").iter().filter_map(Value::as_str).enumerate() {
         let host = search.trim_end_matches('.').replace('_', "-");
         if search != "." {
@@ -270,6 +282,39 @@ mod tests {
             (
                 |s| s["tolerations"] = json!([{"operator": "Equal"}]),
                 r#"spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when `key` is empty, which means "match all values and all keys""#,
+            ),
+            (
+                |s| {
+                    s["hostUsers"] = json!(false);
+                    s["hostNetwork"] = json!(true);
+                },
+                "spec.hostNetwork: Forbidden: when `hostUsers` is false",
+            ),
+            (
+                |s| s["containers"][0]["resources"]["claims"] = json!([{"name": "gpu"}]),
+                r#"spec.containers[0].resources.claims[0]: Not found: "gpu": must be one of the names in pod.spec.resourceClaims which is empty"#,
+            ),
+            (
+                |s| s["resourceClaims"] = json!([{"name": "gpu"}]),
+                r#"spec.resourceClaims[0]: Invalid value: {"name":"gpu"}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"#,
+            ),
+            (
+                |s| {
+                    s["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway",
+                    "minDomains": 2, "labelSelector": {}}])
+                },
+                "spec.topologySpreadConstraints[0].minDomains: Invalid value: 2: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
+            ),
+            (
+                |s| {
+                    s["containers"][0]["resizePolicy"] =
+                        json!([{"resourceName": "disk", "restartPolicy": "NotRequired"}])
+                },
+                r#"spec.containers[0].resizePolicy[0].resourceName: Unsupported value: "disk": supported values: "cpu", "memory""#,
+            ),
+            (
+                |s| s["volumes"] = json!([{"name": "d", "downwardAPI": {"items": [{"path": "x", "fieldRef": {"fieldPath": "spec.nodeName"}}]}}]),
+                r#"spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath: Unsupported value: "spec.nodeName": supported values: "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid""#,
             ),
         ];
         for (change, want) in cases {

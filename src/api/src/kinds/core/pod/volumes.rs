@@ -161,8 +161,18 @@ fn downward(errors: &mut Vec<Error>, path: &Path, source: &Value) {
             errors.push(Error::required(&path.child("path"), ""));
         }
         local_path(errors, &path.child("path"), text(item, "path"));
-        if !has(item, "fieldRef") && !has(item, "resourceFieldRef") {
-            errors.push(Error::required(path, "one of fieldRef and resourceFieldRef is required"));
+        match (has(item, "fieldRef"), has(item, "resourceFieldRef")) {
+            (false, false) => {
+                errors.push(Error::required(path, "one of fieldRef and resourceFieldRef is required"));
+            }
+            (true, true) => {
+                let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
+                errors.push(Error::invalid(path, "resource", detail));
+            }
+            (true, false) => super::env::file_field(errors, &path.child("fieldRef"), &item["fieldRef"]),
+            (false, true) => {
+                super::env::resource_field(errors, &path.child("resourceFieldRef"), &item["resourceFieldRef"], true)
+            }
         }
         mode(errors, path, item, "mode");
     }
@@ -174,6 +184,9 @@ fn projected(errors: &mut Vec<Error>, path: &Path, source: &Value) {
     let mut paths: Vec<&str> = Vec::new();
     for (i, projection) in items(source, "sources").iter().enumerate() {
         let path = &list.index(i);
+        if members(projection).count() > 1 {
+            errors.push(Error::forbidden(path, "may not specify more than 1 volume type per source"));
+        }
         for (kind, v) in members(projection) {
             let at = path.child(kind);
             match kind {
