@@ -17,6 +17,16 @@ pub(crate) fn ip(errors: &mut Vec<Error>, path: &Path, text: &str) -> Option<IpA
     parsed
 }
 
+/// `IsValidCIDR`
+pub(crate) fn cidr(errors: &mut Vec<Error>, path: &Path, text: &str) -> Option<ipnet::IpNet> {
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        errors.push(Error::invalid(path, text, detail));
+    }
+    parsed
+}
+
 /// `ValidateEndpointIP`: one that traffic may be sent to.
 pub(crate) fn endpoint_ip(errors: &mut Vec<Error>, path: &Path, text: &str) {
     let Some(ip) = ip(errors, path, text) else { return };

@@ -8,6 +8,8 @@ use crate::field::{self, Path};
 use crate::kinds::resources::{round_list, round_requirements};
 use crate::kinds::table::{UNSET, name};
 use crate::kinds::tree::{child, has, items, made, or, or_zero, same, text};
+use crate::kinds::workload::validate_label_selector;
+use crate::names;
 use crate::quantity::Quantity;
 use crate::strategy::{AGE, Column, NAME, age, set};
 
@@ -36,6 +38,34 @@ pub(crate) fn default(claim: &mut Value) {
 /// `ValidatePersistentVolumeClaimSpec`
 pub(crate) fn validate_spec(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
     access_modes_of(errors, path, spec);
+    let modes = items(spec, "accessModes");
+    if modes.len() > 1 && modes.iter().any(|m| m == "ReadWriteOncePod") {
+        let detail = "may not use ReadWriteOncePod with other access modes";
+        errors.push(field::Error::forbidden(&path.child("accessModes"), detail));
+    }
+    if has(spec, "selector") {
+        validate_label_selector(errors, &path.child("selector"), &spec["selector"]);
+    }
+    let mode = text(spec, "volumeMode");
+    if !matches!(mode, "" | "Block" | "Filesystem") {
+        errors.push(field::Error::not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]));
+    }
+    for key in ["storageClassName", "volumeAttributesClassName"] {
+        let class = text(spec, key);
+        if !class.is_empty() {
+            let wrong = names::dns_subdomain(class, false);
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child(key), class, e)));
+        }
+    }
+    for key in ["dataSource", "dataSourceRef"] {
+        data_source(errors, &path.child(key), &spec[key]);
+    }
+    if has(spec, "dataSource") && has(spec, "dataSourceRef") && text(&spec["dataSourceRef"], "namespace").is_empty() {
+        let shared = ["apiGroup", "kind", "name"];
+        if shared.iter().any(|k| text(&spec["dataSource"], k) != text(&spec["dataSourceRef"], k)) {
+            errors.push(field::Error::invalid(path, path.to_string(), "must match dataSourceRef"));
+        }
+    }
     let resources = path.child("resources");
     match spec["resources"]["requests"].get("storage") {
         None => errors.push(field::Error::required(&resources.child("storage"), "")),
@@ -46,6 +76,30 @@ pub(crate) fn validate_spec(errors: &mut Vec<field::Error>, path: &Path, spec: &
                 _ => errors.push(field::Error::invalid(&path, v.clone(), "must be greater than zero")),
             }
         }
+    }
+}
+
+/// `validateDataSource`
+fn data_source(errors: &mut Vec<field::Error>, path: &Path, source: &Value) {
+    if source.is_null() {
+        return;
+    }
+    for key in ["name", "kind"] {
+        if text(source, key).is_empty() {
+            errors.push(field::Error::required(&path.child(key), ""));
+        }
+    }
+    let (group, kind) = (text(source, "apiGroup"), text(source, "kind"));
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        errors.push(field::Error::invalid(
+            path,
+            kind,
+            "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+        ));
+    }
+    if !group.is_empty() {
+        let wrong = names::dns_subdomain(group, false);
+        errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("apiGroup"), group, e)));
     }
 }
 

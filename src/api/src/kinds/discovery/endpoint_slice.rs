@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use crate::Strategy;
 use crate::field::{self, Path};
+use crate::kinds::metadata::labels;
 use crate::kinds::net;
 use crate::kinds::table::{at_most_three, name};
-use crate::kinds::tree::{has, items, items_mut, or, some, text};
+use crate::kinds::tree::{entries, has, items, items_mut, or, some, text};
 use crate::names;
 use crate::strategy::{AGE, Column, NAME, age};
 
@@ -51,7 +52,12 @@ impl Strategy for EndpointSlice {
             }
             for (j, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
                 let path = path.index(j);
-                if kind == "FQDN" {
+                let family = address.parse::<std::net::IpAddr>().ok();
+                let of_it = family.is_none_or(|ip| ip.is_ipv4() == (kind == "IPv4"));
+                if kind != "FQDN" && !of_it {
+                    let detail = format!("must be an {kind} address");
+                    errors.push(field::Error::invalid(&path, address, detail));
+                } else if kind == "FQDN" {
                     let wrong = names::dns_subdomain(address, false);
                     errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path, address, e)));
                 } else {
@@ -59,8 +65,14 @@ impl Strategy for EndpointSlice {
                 }
             }
         }
+        for (i, endpoint) in items(slice, "endpoints").iter().enumerate() {
+            placed(&mut errors, &list.index(i), endpoint);
+        }
         let list = Path::root("ports");
         let ports = items(slice, "ports");
+        if ports.len() > 20_000 {
+            errors.push(field::Error::too_many(&list, ports.len(), 20_000));
+        }
         for (i, port) in ports.iter().enumerate() {
             let path = list.index(i);
             let its_name = text(port, "name");
@@ -75,6 +87,10 @@ impl Strategy for EndpointSlice {
                 net::port_number(&mut errors, &path.child("port"), n);
             }
             net::protocol(&mut errors, &path.child("protocol"), text(port, "protocol"));
+            if let Some(app) = some(port, "appProtocol").and_then(Value::as_str) {
+                let wrong = names::qualified_name(app);
+                errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("appProtocol"), app, e)));
+            }
         }
         errors
     }
@@ -110,6 +126,35 @@ impl Strategy for EndpointSlice {
             at_most_three(&addresses),
             age(slice, now_seconds),
         ]
+    }
+}
+
+/// The host, node and zone of an endpoint, and for which zones and nodes it is meant.
+fn placed(errors: &mut Vec<field::Error>, path: &Path, endpoint: &Value) {
+    for (key, rule) in
+        [("hostname", names::dns_label as fn(&str, bool) -> Vec<String>), ("nodeName", names::dns_subdomain)]
+    {
+        if let Some(value) = some(endpoint, key).and_then(Value::as_str) {
+            let wrong = rule(value, false);
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child(key), value, e)));
+        }
+    }
+    let at = path.child("deprecatedTopology");
+    labels(errors, &at, entries(endpoint, "deprecatedTopology"));
+    let hints = path.child("hints");
+    for key in ["forZones", "forNodes"] {
+        let (all, list) = (items(&endpoint["hints"], key), hints.child(key));
+        if all.len() > 8 {
+            errors.push(field::Error::too_many(&list, all.len(), 8));
+        }
+        for (i, hint) in all.iter().enumerate() {
+            let (its_name, at) = (text(hint, "name"), list.index(i));
+            if its_name.is_empty() {
+                errors.push(field::Error::required(&at.child("name"), ""));
+            } else if all[..i].iter().any(|h| text(h, "name") == its_name) {
+                errors.push(field::Error::duplicate(&at.child("name"), its_name));
+            }
+        }
     }
 }
 

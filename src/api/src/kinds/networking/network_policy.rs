@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::net::PROTOCOLS;
+use crate::kinds::net::{self, PROTOCOLS};
 use crate::kinds::table::{name, selector};
-use crate::kinds::tree::{has, items, items_mut, made, or, some, text};
+use crate::kinds::tree::{has, items, items_mut, made, number, or, some, text};
 use crate::kinds::workload::validate_label_selector;
+use crate::names;
 use crate::strategy::{AGE, Column, NAME, age};
 
 pub(super) struct NetworkPolicy;
@@ -45,11 +46,7 @@ impl Strategy for NetworkPolicy {
                 let path = root.index(i);
                 let ports = path.child("ports");
                 for (j, port) in items(rule, "ports").iter().enumerate() {
-                    let protocol = text(port, "protocol");
-                    if !PROTOCOLS.contains(&protocol) {
-                        let at = ports.index(j);
-                        errors.push(field::Error::not_supported(&at.child("protocol"), protocol, PROTOCOLS));
-                    }
+                    validate_port(&mut errors, &ports.index(j), port);
                 }
                 let at = path.child(peers);
                 for (j, peer) in items(rule, peers).iter().enumerate() {
@@ -78,6 +75,37 @@ impl Strategy for NetworkPolicy {
     }
 }
 
+/// `ValidateNetworkPolicyPort`
+fn validate_port(errors: &mut Vec<field::Error>, path: &Path, port: &Value) {
+    let (protocol, end, at) = (text(port, "protocol"), number(port, "endPort"), path.child("endPort"));
+    if !PROTOCOLS.contains(&protocol) {
+        errors.push(field::Error::not_supported(&path.child("protocol"), protocol, PROTOCOLS));
+    }
+    match &port["port"] {
+        Value::Number(n) => {
+            let n = n.as_i64().unwrap_or_default();
+            net::port_number(errors, &path.child("port"), n);
+            if has(port, "endPort") && end < n {
+                errors.push(field::Error::invalid(&at, n, "must be greater than or equal to `port`"));
+            }
+            if has(port, "endPort") {
+                net::port_number(errors, &at, end);
+            }
+        }
+        Value::String(name) => {
+            let wrong = names::port_name(name);
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("port"), name.as_str(), e)));
+            if has(port, "endPort") {
+                errors.push(field::Error::invalid(&at, end, "may not be specified when `port` is non-numeric"));
+            }
+        }
+        _ if has(port, "endPort") => {
+            errors.push(field::Error::invalid(&at, end, "may not be specified when `port` is not specified"));
+        }
+        _ => {}
+    }
+}
+
 /// `ValidateNetworkPolicyPeer`
 fn validate_peer(errors: &mut Vec<field::Error>, path: &Path, peer: &Value) {
     let selectors = ["podSelector", "namespaceSelector"];
@@ -92,10 +120,18 @@ fn validate_peer(errors: &mut Vec<field::Error>, path: &Path, peer: &Value) {
         }
         Some(block) => {
             let path = path.child("ipBlock");
-            let cidr = text(block, "cidr");
-            if cidr.parse::<ipnet::IpNet>().is_err() {
-                let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-                errors.push(field::Error::invalid(&path.child("cidr"), cidr, detail));
+            let (cidr, at) = (text(block, "cidr"), path.child("cidr"));
+            if cidr.is_empty() {
+                return errors.push(field::Error::required(&at, ""));
+            }
+            let Some(whole) = net::cidr(errors, &at, cidr) else { return };
+            let list = path.child("except");
+            for (i, except) in items(block, "except").iter().filter_map(Value::as_str).enumerate() {
+                let at = list.index(i);
+                let Some(part) = net::cidr(errors, &at, except) else { continue };
+                if !whole.contains(&part) || whole.prefix_len() >= part.prefix_len() {
+                    errors.push(field::Error::invalid(&at, except, "must be a strict subset of `cidr`"));
+                }
             }
         }
         None => {}

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{count, name};
-use crate::kinds::tree::has;
+use crate::kinds::tree::{has, text};
 use crate::kinds::workload::{int_or_percent, validate_label_selector};
 use crate::strategy::{AGE, Column, NAME, age, set};
 
@@ -30,6 +30,11 @@ impl Strategy for PodDisruptionBudget {
             int_or_percent(&mut errors, &path.child(key), &spec[key], true);
         }
         validate_label_selector(&mut errors, &path.child("selector"), &spec["selector"]);
+        let policy = text(spec, "unhealthyPodEvictionPolicy");
+        let policies = &["AlwaysAllow", "IfHealthyBudget"];
+        if !policy.is_empty() && !policies.contains(&policy) {
+            errors.push(field::Error::not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, policies));
+        }
         errors
     }
 

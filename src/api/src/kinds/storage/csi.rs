@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::rules;
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{UNSET, name, or_none};
@@ -28,6 +29,12 @@ impl Strategy for CsiDriver {
     }
     fn has_generation(&self) -> bool {
         true
+    }
+    fn validate(&self, driver: &Value) -> Vec<field::Error> {
+        rules::driver(driver)
+    }
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        rules::driver_update(new, old)
     }
     fn columns(&self) -> &'static [Column] {
         const {
@@ -66,6 +73,12 @@ impl Strategy for CsiNode {
     fn has_status(&self) -> bool {
         false
     }
+    fn validate(&self, node: &Value) -> Vec<field::Error> {
+        rules::node(node)
+    }
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        rules::node_update(new, old)
+    }
     fn columns(&self) -> &'static [Column] {
         const { &[NAME, Column::new("Drivers", "integer"), AGE] }
     }
@@ -79,6 +92,9 @@ pub(super) struct CsiStorageCapacity;
 impl Strategy for CsiStorageCapacity {
     fn has_status(&self) -> bool {
         false
+    }
+    fn validate(&self, object: &Value) -> Vec<field::Error> {
+        rules::capacity(object)
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         ["nodeTopology", "storageClassName"]
@@ -99,6 +115,9 @@ impl Strategy for CsiStorageCapacity {
 pub(super) struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
+    fn validate(&self, object: &Value) -> Vec<field::Error> {
+        rules::attachment(object)
+    }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         if same(&new["spec"], &old["spec"]) {
             return Vec::new();
@@ -135,6 +154,9 @@ pub(super) struct VolumeAttributesClass;
 impl Strategy for VolumeAttributesClass {
     fn has_status(&self) -> bool {
         false
+    }
+    fn validate(&self, object: &Value) -> Vec<field::Error> {
+        rules::attributes_class(object)
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         ["driverName", "parameters"]

@@ -1,6 +1,7 @@
 //! `storage.k8s.io`.
 
 mod csi;
+mod rules;
 mod storage_class;
 
 use super::def::{cluster, namespaced};

@@ -220,6 +220,12 @@ fn validate_traffic_policies(errors: &mut Vec<Error>, path: &Path, spec: &Value)
         let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         errors.push(Error::invalid(&path.child("healthCheckNodePort"), health, detail));
     }
+    if let Some(distribution) = some(spec, "trafficDistribution").and_then(Value::as_str) {
+        let known = &["PreferClose", "PreferSameNode", "PreferSameZone"];
+        if !known.contains(&distribution) {
+            errors.push(Error::not_supported(&path.child("trafficDistribution"), distribution, known));
+        }
+    }
     if let Some(internal) = some(spec, "internalTrafficPolicy").and_then(Value::as_str)
         && !supported.contains(&internal)
     {
