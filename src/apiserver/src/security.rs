@@ -9,12 +9,13 @@ use pki::Pki;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Plugin, TokenSecret, certificates, plugins};
+use crate::admission::{Extensions, Mutating, Plugin, TokenSecret, Validating, certificates, plugins};
 use crate::authn::{Authentication, BootstrapTokens, OwnSecrets, ServiceAccounts};
 use crate::authz::{Authorization, Escalation};
 use crate::quota::ResourceQuota;
 use crate::service_ip::{Addresses, Ports, ServiceAllocation};
 use crate::special::Specials;
+use crate::webhook::WebhookClient;
 use crate::{Authorizer, Lookup, proxy, subresource};
 
 /// What the guard of a server must know.
@@ -56,12 +57,17 @@ impl Security {
         let rbac = authorization.rbac.clone();
 
         let mut plugins = plugins(&lookup);
+        let client = WebhookClient::new(o.dialer.clone(), lookup.clone());
+        let extensions = Extensions::new(client, lookup.clone(), authorizer.clone());
+        extensions.follow(o.store, o.stop);
+        plugins.push(Arc::new(Mutating(extensions.clone())));
         let addresses = o.service_cidrs.iter().copied().map(Addresses::new).collect();
         let ports = Ports { first: *o.node_ports.start(), last: *o.node_ports.end() };
         plugins.push(Arc::new(TokenSecret::new(service_accounts.clone(), o.pki.server_ca.pem(), lookup.clone())));
         plugins.push(Arc::new(ServiceAllocation::new(addresses, ports, lookup.clone())));
         plugins.push(Arc::new(Escalation::new(rbac.clone(), authorizer.clone())));
         plugins.extend(certificates::plugins(&authorizer));
+        plugins.push(Arc::new(Validating(extensions)));
         // the last: what it counts is what will be stored
         plugins.push(Arc::new(ResourceQuota::new(lookup.clone())));
 

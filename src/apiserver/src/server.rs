@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Plugin;
+use crate::admission::{self, Plugin};
 use crate::audit::{Audit, Audited};
 use crate::client::Local;
 use crate::discovery::Discovery;
@@ -67,7 +67,9 @@ impl Server {
         health.add("etcd", move || if disk.is_open() { Ok(()) } else { Err("the store is closed".into()) });
         health.add_ready("shutdown", move || if ending.is_cancelled() { Err("shutting down".into()) } else { Ok(()) });
         let engine = Arc::new(Engine::new(store, Routes::new(registry), plugins, authorizer, specials));
+        engine.plugins().iter().for_each(|p| p.attach(&engine));
         tokio::spawn(crd::Controller::new(&engine).run(stop.clone()));
+        tokio::spawn(admission::keep_status(Arc::downgrade(&engine), stop.clone()));
         let (discovery, metrics) = (Discovery::default(), Metrics::default());
         let keeps_levels = fairness.is_some();
         let server = Server {

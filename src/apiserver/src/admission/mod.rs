@@ -3,18 +3,26 @@
 //! [`plugins`] are upstream's defaults, in upstream's order. They read from memory ([`Lookup`]) and wait for nothing but a
 //! namespace's default service account.
 
+mod again;
+mod authorizer;
 pub mod certificates;
+mod conditions;
+mod extension;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod policy;
 mod priority;
+mod rules;
 mod runtime_class;
+mod scene;
 mod service_account;
 mod storage_class;
 mod token_secret;
 mod toleration_seconds;
 mod tree;
+mod webhook;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -22,8 +30,13 @@ use std::sync::Arc;
 use api::{Kind, Object, Status, Value};
 use async_trait::async_trait;
 
+pub use again::Again;
+pub use extension::{Extensions, Mutating, Validating};
+pub(crate) use policy::keep_status;
+pub(crate) use scene::connection;
 pub use token_secret::TokenSecret;
 
+use crate::engine::{DeleteOptions, Engine};
 use crate::{Attributes, Lookup};
 
 /// What a write does to its object. A patch or apply may be a create.
@@ -32,6 +45,20 @@ pub enum Operation {
     Create,
     Update,
     Delete,
+    /// A connection is opened: `exec`, `attach`, `portforward`, `proxy`.
+    Connect,
+}
+
+impl Operation {
+    /// As webhooks and policies name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
 }
 
 /// A write as a plugin sees it. On create `old` is absent; on delete `object` is `Null`.
@@ -41,11 +68,19 @@ pub struct Write<'a> {
     pub object: &'a mut Value,
     pub old: Option<&'a Arc<Object>>,
     pub dry_run: bool,
+    /// `object` is the options of a connection.
+    pub connect: bool,
+    /// Of a delete, what is asked.
+    pub deletion: Option<&'a DeleteOptions>,
+    /// `fieldManager=`
+    pub manager: &'a str,
     /// `Warning` headers for the client.
     pub warnings: &'a mut Vec<String>,
     /// What a plugin holds until the write is over: the engine drops it once the commit has been published or has failed.
     /// A reservation's `Drop` looks into the store for what became of it, so a write that is cancelled gives it back too.
     pub held: &'a mut Vec<Box<dyn Any + Send>>,
+    /// What ran and may run a second time.
+    pub again: &'a mut Again,
 }
 
 /// One admission plugin. `mutate` of all plugins runs before `validate` of any.
@@ -54,6 +89,12 @@ pub trait Plugin: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// Whether it wants to see this write at all; must be cheap.
     fn handles(&self, attributes: &Attributes) -> bool;
+    /// Whether connections are its business.
+    fn connects(&self) -> bool {
+        false
+    }
+    /// Called once, when there is an engine.
+    fn attach(&self, _engine: &Arc<Engine>) {}
     async fn mutate(&self, _write: &mut Write<'_>) -> Result<(), Status> {
         Ok(())
     }
@@ -65,6 +106,7 @@ pub trait Plugin: Send + Sync + 'static {
 impl Write<'_> {
     pub fn operation(&self) -> Operation {
         match (self.object.is_null(), self.old) {
+            _ if self.connect => Operation::Connect,
             (true, _) => Operation::Delete,
             (false, None) => Operation::Create,
             (false, Some(_)) => Operation::Update,
@@ -168,15 +210,19 @@ pub mod testing {
         mut object: Value,
         old: Option<&Arc<Object>>,
     ) -> Result<Value, Status> {
-        let (mut warnings, mut held) = (Vec::new(), Vec::new());
+        let (mut warnings, mut held, mut again) = (Vec::new(), Vec::new(), Again::default());
         let mut write = Write {
             attributes,
             kind: &kind_of(plural),
             object: &mut object,
             old,
             dry_run: false,
+            connect: false,
+            deletion: None,
+            manager: "",
             warnings: &mut warnings,
             held: &mut held,
+            again: &mut again,
         };
         if plugin.handles(attributes) {
             plugin.mutate(&mut write).await?;

@@ -7,7 +7,7 @@ use api::{Object, Status, Value};
 use async_trait::async_trait;
 use client::{Client, DeleteOptions, List, ListOptions, Patch, Target, Watch, WriteOptions};
 
-use super::{Audit, Origin, Record};
+use super::{Audit, Origin, Record, noting};
 use crate::{Attributes, User, Verb};
 
 pub(crate) struct Audited {
@@ -91,14 +91,14 @@ impl Client for Audited {
         done
     }
     async fn create(&self, target: &Target, body: Value, options: &WriteOptions) -> Result<Arc<Object>, Status> {
-        let record = self.begin(Verb::Create, target, Some(&body));
-        let done = self.inner.create(target, body, options).await;
+        let mut record = self.begin(Verb::Create, target, Some(&body));
+        let done = noting(record.as_mut(), self.inner.create(target, body, options)).await;
         end(record, 201, &done, tree);
         done
     }
     async fn update(&self, target: &Target, body: Value, options: &WriteOptions) -> Result<Arc<Object>, Status> {
-        let record = self.begin(Verb::Update, target, Some(&body));
-        let done = self.inner.update(target, body, options).await;
+        let mut record = self.begin(Verb::Update, target, Some(&body));
+        let done = noting(record.as_mut(), self.inner.update(target, body, options)).await;
         end(record, 200, &done, tree);
         done
     }
@@ -106,14 +106,14 @@ impl Client for Audited {
         let body = match &patch {
             Patch::Json(tree) | Patch::Merge(tree) | Patch::Strategic(tree) | Patch::Apply { tree, .. } => tree,
         };
-        let record = self.begin(Verb::Patch, target, Some(body));
-        let done = self.inner.patch(target, patch, options).await;
+        let mut record = self.begin(Verb::Patch, target, Some(body));
+        let done = noting(record.as_mut(), self.inner.patch(target, patch, options)).await;
         end(record, 200, &done, tree);
         done
     }
     async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Arc<Object>, Status> {
-        let record = self.begin(Verb::Delete, target, None);
-        let done = self.inner.delete(target, options).await;
+        let mut record = self.begin(Verb::Delete, target, None);
+        let done = noting(record.as_mut(), self.inner.delete(target, options)).await;
         end(record, 200, &done, tree);
         done
     }

@@ -46,6 +46,34 @@ pub struct Audit {
     webhook: Option<Webhook>,
 }
 
+type Notes = Arc<Mutex<Vec<(String, String)>>>;
+
+tokio::task_local! {
+    /// What admission notes of the request that is being served, if it is recorded.
+    static NOTES: Notes;
+}
+
+/// Whether notes of this request are wanted.
+pub(crate) fn is_recorded() -> bool {
+    NOTES.try_with(|_| ()).is_ok()
+}
+
+/// Notes something of the request that is being served, if it is recorded: upstream's `AddAuditAnnotation`.
+pub(crate) fn annotate(key: &str, value: &str) {
+    let _ = NOTES.try_with(|notes| notes.lock().push((key.to_owned(), value.to_owned())));
+}
+
+/// Serves a request whose notes go into its record, if it has one.
+pub(crate) async fn noting<T>(record: Option<&mut Record>, work: impl Future<Output = T>) -> T {
+    let Some(record) = record else { return work.await };
+    let notes = Notes::default();
+    let done = Box::pin(NOTES.scope(notes.clone(), work)).await;
+    for (key, value) in notes.lock().drain(..) {
+        record.event["annotations"][key] = value.into();
+    }
+    done
+}
+
 /// A request's body as it came, for its record.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Capture(Arc<Mutex<Option<(Format, Bytes)>>>);

@@ -5,30 +5,42 @@ use std::sync::Arc;
 
 use api::{Object, Status, Value};
 
-use super::Call;
-use crate::admission::{Plugin, Write};
+use super::{Call, Engine, Served};
+use crate::Attributes;
+use crate::admission::{Again, Plugin, Write};
 
 /// The plugins that want to see a write, and what they hold until it is over: drop it after the commit.
 pub(crate) struct Admission<'a> {
     plugins: Vec<&'a Arc<dyn Plugin>>,
     held: Vec<Box<dyn Any + Send>>,
+    again: Again,
+    connect: bool,
 }
 
 impl<'a> Admission<'a> {
     pub fn new(plugins: &'a [Arc<dyn Plugin>], call: &Call<'_>) -> Admission<'a> {
         let wanted = |p: &&Arc<dyn Plugin>| !call.unguarded && p.handles(call.attributes);
         let plugins = plugins.iter().filter(wanted).collect();
-        Admission { plugins, held: Vec::new() }
+        Admission { plugins, held: Vec::new(), again: Again::default(), connect: false }
     }
 
+    /// Once what webhooks and policies run on has changed, all plugins up to them run a second time: upstream's `reinvoker`.
     pub async fn mutate(
         &mut self,
         call: &mut Call<'_>,
         object: &mut Value,
         old: Option<&Arc<Object>>,
     ) -> Result<(), Status> {
-        for plugin in &self.plugins {
-            plugin.mutate(&mut write(call, object, old, &mut self.held)).await?;
+        for at in 0..self.plugins.len() {
+            let plugin = self.plugins[at];
+            plugin.mutate(&mut self.write(call, object, old)).await?;
+            if self.again.wanted && !self.again.second {
+                self.again.second = true;
+                for before in 0..=at {
+                    let plugin = self.plugins[before];
+                    plugin.mutate(&mut self.write(call, object, old)).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -39,19 +51,51 @@ impl<'a> Admission<'a> {
         object: &mut Value,
         old: Option<&Arc<Object>>,
     ) -> Result<(), Status> {
-        for plugin in &self.plugins {
-            plugin.validate(&mut write(call, object, old, &mut self.held)).await?;
+        for at in 0..self.plugins.len() {
+            let plugin = self.plugins[at];
+            plugin.validate(&mut self.write(call, object, old)).await?;
         }
         Ok(())
     }
+
+    fn write<'w>(
+        &'w mut self,
+        call: &'w mut Call<'_>,
+        object: &'w mut Value,
+        old: Option<&'w Arc<Object>>,
+    ) -> Write<'w> {
+        Write {
+            attributes: call.attributes,
+            kind: &call.served.kind,
+            object,
+            old,
+            dry_run: call.dry_run,
+            connect: self.connect,
+            deletion: call.deletion.as_ref(),
+            manager: &call.manager,
+            warnings: &mut call.warnings,
+            held: &mut self.held,
+            again: &mut self.again,
+        }
+    }
 }
 
-fn write<'a>(
-    call: &'a mut Call<'_>,
-    object: &'a mut Value,
-    old: Option<&'a Arc<Object>>,
-    held: &'a mut Vec<Box<dyn Any + Send>>,
-) -> Write<'a> {
-    let (attributes, kind, dry_run) = (call.attributes, &call.served.kind, call.dry_run);
-    Write { attributes, kind, object, old, dry_run, warnings: &mut call.warnings, held }
+impl Engine {
+    /// The admission of a connection (`exec`, `proxy`, …), of which few plugins want to know. `options` are made if one does.
+    pub(crate) async fn admit_connection(
+        &self,
+        attributes: &Attributes,
+        served: &Arc<Served>,
+        options: impl FnOnce() -> Option<Value>,
+    ) -> Result<(), Status> {
+        let plugins: Vec<_> = self.plugins.iter().filter(|p| p.connects() && p.handles(attributes)).collect();
+        if plugins.is_empty() {
+            return Ok(());
+        }
+        let Some(mut options) = options() else { return Ok(()) };
+        let mut admission = Admission { plugins, held: Vec::new(), again: Again::default(), connect: true };
+        let mut call = Call::new(attributes, served, false);
+        admission.mutate(&mut call, &mut options, None).await?;
+        admission.validate(&mut call, &mut options, None).await
+    }
 }

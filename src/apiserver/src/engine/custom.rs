@@ -93,6 +93,23 @@ impl Engine {
         Draft::encode(&trees.remove(0))
     }
 
+    /// A custom resource in one of its versions, pruned and defaulted by that version's schema.
+    pub(crate) async fn convert_custom(
+        &self,
+        definition: &Arc<Definition>,
+        version: &str,
+        tree: Value,
+    ) -> Result<Value, Status> {
+        let to = super::api_version(&definition.group, version);
+        let mut tree = self.converted(definition, &to, vec![tree]).await?.remove(0);
+        if let Some(at) = definition.version(version) {
+            let schema = &definition.versions[at].schema;
+            prune(&mut tree, schema);
+            default(&mut tree, schema);
+        }
+        Ok(tree)
+    }
+
     async fn converted(
         &self,
         definition: &Arc<Definition>,

@@ -53,6 +53,7 @@ impl Engine {
     pub async fn delete(&self, call: &mut Call<'_>, name: &str, options: &Options) -> Result<Deleted, Status> {
         let kind = call.kind();
         let warnings = call.warnings.len();
+        call.deletion = Some(options.clone());
         loop {
             call.warnings.truncate(warnings);
             let stored = self.read(call, name)?;

@@ -38,6 +38,7 @@ pub use custom::Converter;
 pub use delete::{Deleted, Options as DeleteOptions, Propagation, UidPrecondition};
 pub use list::{ListFailure, ListRequest, Listing, VersionMatch};
 pub use patch::PatchBody;
+pub(crate) use scale::scale_view;
 pub use scale::{SCALE, scale_of};
 pub(crate) use served::api_version;
 pub use served::{Routes, Served};
@@ -56,6 +57,8 @@ pub struct Call<'a> {
     applied: bool,
     /// No admission: what skiff itself must do whatever a webhook says.
     unguarded: bool,
+    /// Of a delete, for admission.
+    deletion: Option<DeleteOptions>,
     /// `Warning` headers for the client.
     pub warnings: Vec<String>,
 }
@@ -69,6 +72,7 @@ impl<'a> Call<'a> {
             manager: String::new(),
             applied: false,
             unguarded: false,
+            deletion: None,
             warnings: Vec::new(),
         }
     }
@@ -148,6 +152,9 @@ impl Engine {
     }
     pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
         &self.authorizer
+    }
+    pub(crate) fn plugins(&self) -> &[Arc<dyn Plugin>] {
+        &self.plugins
     }
     pub fn specials(&self) -> &Specials {
         &self.specials

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::field::{self, Path};
-use api::{Object, Status, Value};
+use api::{Kind, Object, Status, Value};
 use serde_json::json;
 
 use super::{Call, Engine, Part, meta};
@@ -13,15 +13,17 @@ pub const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 /// What `…/scale` of an object answers.
 pub fn scale_of(call: &Call<'_>, object: &Object) -> Result<Value, Status> {
-    let tree = object.tree();
-    let Some(scale) = call.kind().strategy.scale(&tree) else { return Err(call.not_found(object.name())) };
-    let mut metadata =
-        json!({"name": object.name(), "uid": object.uid(), "resourceVersion": object.revision().to_string()});
-    if !object.namespace().is_empty() {
-        metadata["namespace"] = object.namespace().into();
-    }
-    if let Some(created) = &object.meta().creation_timestamp {
-        metadata["creationTimestamp"] = (&**created).into();
+    scale_view(call.kind(), &object.tree()).ok_or_else(|| call.not_found(object.name()))
+}
+
+/// The same of a tree; `None`: its kind has no scale.
+pub(crate) fn scale_view(kind: &Kind, tree: &Value) -> Option<Value> {
+    let scale = kind.strategy.scale(tree)?;
+    let mut metadata = json!({});
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(v) = tree["metadata"].get(key).filter(|v| !v.is_null()) {
+            metadata[key] = v.clone();
+        }
     }
     let mut status = json!({"replicas": scale.status_replicas});
     if !scale.selector.is_empty() {
@@ -31,7 +33,7 @@ pub fn scale_of(call: &Call<'_>, object: &Object) -> Result<Value, Status> {
     if scale.replicas != 0 {
         spec["replicas"] = scale.replicas.into();
     }
-    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
+    Some(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
 }
 
 impl Engine {

@@ -18,7 +18,7 @@ use super::output::{self, Wanted};
 use super::query::Query;
 use super::route::{self, Info};
 use super::{Body, gzip, verbs};
-use crate::audit::{Audit, Origin, Record};
+use crate::audit::{Audit, Origin, Record, noting};
 use crate::authn::{anonymous, impersonate, is_public};
 use crate::authz::forbidden;
 use crate::fairness::{Fairness, Seat};
@@ -174,14 +174,14 @@ impl Front {
             // a person may read a log, or leave a terminal alone
             peer.patient.store(true, Ordering::Relaxed);
             drop(seat);
-            return verbs::connect(self, kind, admitted).await;
+            return noting(trace.record.as_mut(), verbs::connect(self, kind, admitted)).await;
         }
         if verb == Verb::Watch {
             trace.label.long_running = true;
             return verbs::watch(self, admitted).await;
         }
         let limit = admitted.query.timeout(TIMEOUT)?;
-        match tokio::time::timeout(limit, verbs::serve(self, admitted)).await {
+        match tokio::time::timeout(limit, noting(trace.record.as_mut(), verbs::serve(self, admitted))).await {
             Ok(answer) => answer,
             Err(_) => {
                 let text = "Timeout: request did not complete within the allotted timeout";

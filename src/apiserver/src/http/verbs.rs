@@ -15,9 +15,9 @@ use super::front::{Admitted, Front};
 use super::negotiate::Format;
 use super::output::{self, Frames};
 use super::{Body, route, watch as stream};
-use crate::Verb;
 use crate::engine::{Call, ListFailure, Part, Served, WatchRequest};
 use crate::special::{Connect, ConnectRequest};
+use crate::{Verb, admission};
 use post::{Expected, post};
 
 fn served(front: &Front, a: &Admitted) -> Result<Arc<Served>, Status> {
@@ -47,6 +47,10 @@ pub(crate) async fn connect(
     (kind, handler): (Arc<Kind>, Arc<dyn Connect>),
     a: Admitted,
 ) -> Result<Response<Body>, Status> {
+    let served = served(front, &a)?;
+    let (i, query) = (&a.info, a.request.uri().query().unwrap_or_default());
+    let options = || admission::connection(&kind.group, &i.resource, &i.subresource, &i.rest, query);
+    front.engine.admit_connection(&a.attributes, &served, options).await?;
     let Admitted { attributes, info, request, .. } = a;
     let engine = front.engine.clone();
     handler.connect(ConnectRequest { attributes, engine, kind, path: info.rest, request }).await

@@ -118,8 +118,12 @@ async fn two_writes_at_once_do_not_both_take_the_last_place() {
             object: &mut tree,
             old: None,
             dry_run: false,
+            connect: false,
+            deletion: None,
+            manager: "",
             warnings: &mut warnings,
             held: &mut held,
+            again: &mut Default::default(),
         };
         let admitted = crate::admission::Plugin::validate(&*plugin, &mut write).await.is_ok();
         tokio::task::yield_now().await;

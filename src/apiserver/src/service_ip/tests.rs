@@ -35,8 +35,12 @@ impl Fixture {
             object: &mut object,
             old,
             dry_run: !store,
+            connect: false,
+            deletion: None,
+            manager: "",
             warnings: &mut warnings,
             held: &mut held,
+            again: &mut Default::default(),
         };
         self.plugin.mutate(&mut write).await.map_err(|e| e.message)?;
         if store {

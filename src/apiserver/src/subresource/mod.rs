@@ -5,6 +5,8 @@ mod eviction;
 mod reviews;
 mod token;
 
+pub(crate) use reviews::verb;
+
 use std::sync::Arc;
 
 use api::Value;

@@ -106,7 +106,7 @@ fn subject(spec: &Value, kind: &str) -> Result<Arc<User>, Status> {
 
 /// A verb that somebody asks about. Verbs that no request has are remembered, up to a bound; what is beyond it matches
 /// only rules for all verbs.
-fn verb(text: &str) -> Verb {
+pub(crate) fn verb(text: &str) -> Verb {
     const MOST: usize = 256;
     static ASKED: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
     match text {

@@ -69,6 +69,11 @@ impl WebhookClient {
     /// Posts `body` to where a `WebhookClientConfig` (`url` or `service`, `caBundle`) leads, and answers the tree that comes
     /// back. Errors are texts in the form of Go's HTTP client.
     pub async fn call(&self, config: &Value, body: &Value, timeout: Duration) -> Result<Value, String> {
+        self.post(config, body.to_string(), timeout).await
+    }
+
+    /// The same of a text that is JSON.
+    pub async fn post(&self, config: &Value, body: String, timeout: Duration) -> Result<Value, String> {
         let endpoint = Endpoint::of(config)?;
         let query = if endpoint.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{query}timeout={}s", endpoint.path, timeout.as_secs());
@@ -77,13 +82,12 @@ impl WebhookClient {
         let done = tokio::time::timeout(timeout, exchange).await;
         let (code, bytes) = done.unwrap_or_else(|_| Err("context deadline exceeded".into())).map_err(named)?;
         if !(200..300).contains(&code) {
-            let text = String::from_utf8_lossy(&bytes).trim().chars().take(512).collect::<String>();
-            return Err(if text.is_empty() { format!("the server answered {code}") } else { text });
+            return Err(refused(code, &bytes));
         }
         serde_json::from_slice(&bytes).map_err(|e| format!("the answer is no JSON: {e}"))
     }
 
-    async fn exchange(&self, e: &Endpoint, config: &Value, path: &str, body: &Value) -> Result<(u16, Bytes), String> {
+    async fn exchange(&self, e: &Endpoint, config: &Value, path: &str, body: String) -> Result<(u16, Bytes), String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let tls = TlsConnector::from(trusting(config["caBundle"].as_str())?);
         let name = ServerName::try_from(e.host.clone()).map_err(|e| text(&e))?;
@@ -98,7 +102,7 @@ impl WebhookClient {
             .header(HOST, format!("{}:{}", e.host, e.port))
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, */*")
-            .body(Full::new(Bytes::from(body.to_string())))
+            .body(Full::new(Bytes::from(body)))
             .map_err(|e| text(&e))?;
         let answer = sender.send_request(request).await.map_err(|e| text(&e))?;
         let code = answer.status().as_u16();
@@ -136,6 +140,27 @@ impl WebhookClient {
         let reference = Reference { https: true, name: name.to_owned(), port: port.to_string() };
         let found = place::service(&reference, &service.tree(), &slices, |n| rand::random_range(0..n));
         found.map(|p| p.address).map_err(|status| status.message)
+    }
+}
+
+/// What Go's REST client says of an answer: `NewGenericServerResponse`.
+fn refused(code: u16, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body).trim().chars().take(512).collect::<String>();
+    match code {
+        400 => "the server rejected our request for an unknown reason".into(),
+        401 => "the server has asked for the client to provide credentials".into(),
+        403 if text.is_empty() => "forbidden".into(),
+        403 => text,
+        404 => "the server could not find the requested resource".into(),
+        405 => "the server does not allow this method on the requested resource".into(),
+        429 => "the server has received too many requests and has asked us to try again later".into(),
+        503 => "the server is currently unable to handle the request".into(),
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+                .into()
+        }
+        500.. => format!("an error on the server ({text:?}) has prevented the request from succeeding"),
+        _ => format!("the server responded with the status code {code} but did not return more information"),
     }
 }
 
