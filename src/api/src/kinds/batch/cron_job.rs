@@ -59,6 +59,10 @@ impl Strategy for CronJob {
             let detail = "timeZone must be nil or non-empty string";
             errors.push(field::Error::invalid(&path.child("timeZone"), "", detail));
         }
+        if text(spec, "timeZone").eq_ignore_ascii_case("local") {
+            let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+            errors.push(field::Error::invalid(&path.child("timeZone"), text(spec, "timeZone"), detail));
+        }
         let (template, at) = (&spec["jobTemplate"], path.child("jobTemplate"));
         metadata::template(&mut errors, &at, template);
         let at = at.child("spec");

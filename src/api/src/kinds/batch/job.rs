@@ -89,9 +89,15 @@ impl Strategy for Job {
         let mut errors = Vec::new();
         // an indexed job may be made larger or smaller together with its parallelism
         let elastic = text(spec, "completionMode") == "Indexed" && spec["completions"] == spec["parallelism"];
-        for key in
-            ["completions", "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy"]
-        {
+        for key in [
+            "completions",
+            "selector",
+            "completionMode",
+            "podFailurePolicy",
+            "backoffLimitPerIndex",
+            "managedBy",
+            "successPolicy",
+        ] {
             let free = key == "completions" && elastic;
             if !free && !same(&spec[key], &was[key]) {
                 errors.push(field::Error::invalid(&path.child(key), spec[key].clone(), "field is immutable"));

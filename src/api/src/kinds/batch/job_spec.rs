@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::policies;
 use crate::field::{Error, Path};
 use crate::kinds::core::pod::{default_template, validate_template};
 use crate::kinds::tree::{child, has, items_mut, made, number, or_zero, text};
@@ -60,6 +61,16 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     if !policy.is_empty() && !policies.contains(&policy) {
         errors.push(Error::not_supported(&path.child("podReplacementPolicy"), policy, policies));
     }
+    let (failed, completions) = (number(spec, "maxFailedIndexes"), number(spec, "completions"));
+    if has(spec, "maxFailedIndexes") && !has(spec, "backoffLimitPerIndex") {
+        errors.push(Error::required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"));
+    } else if has(spec, "maxFailedIndexes") && has(spec, "completions") && failed > completions {
+        let detail = "must be less than or equal to completions";
+        errors.push(Error::invalid(&path.child("maxFailedIndexes"), failed, detail));
+    }
+    policies::failure(errors, path, spec);
+    policies::success(errors, path, spec);
+    policies::managed_by(errors, path, spec);
     let template = path.child("template");
     validate_template(errors, &template, &spec["template"]);
     let restart = text(&spec["template"]["spec"], "restartPolicy");

@@ -3,6 +3,7 @@
 mod cron_job;
 mod job;
 mod job_spec;
+mod policies;
 
 use super::def::namespaced;
 use crate::Kind;
