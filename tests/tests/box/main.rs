@@ -18,6 +18,7 @@ mod streams;
 mod versions;
 mod volumes;
 mod watching;
+mod webhooks;
 mod workloads;
 
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         versions::trials(),
         volumes::trials(),
         watching::trials(),
+        webhooks::trials(),
         workloads::trials(),
     ];
     let conclusion = libtest_mimic::run(&args, all.into_iter().flatten().collect());

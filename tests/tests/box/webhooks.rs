@@ -1,0 +1,496 @@
+//! Admission webhooks, served by the test, and admission policies.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tests::{Cx, SOON};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+pub fn trials() -> Vec<Trial> {
+    crate::trials!(ControlPlane: mutating_and_validating, what_fails, only_what_is_meant, scale_and_delete, again,
+        validating_policies, parameters, mutating_policies, type_checking)
+}
+
+const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+
+/// A webhook in this process: what it says is told by the path, what it was asked is kept.
+#[derive(Clone)]
+struct Hook {
+    address: std::net::SocketAddr,
+    ca: String,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl Hook {
+    async fn serve() -> Hook {
+        let now = jiff::Timestamp::now();
+        let ca = pki::Authority::generate("webhook", now).expect("a CA");
+        let profile = pki::Profile::server("webhook", ["127.0.0.1".to_owned()]);
+        let identity = pki::Identity::issue(&ca, &profile, now).expect("a certificate");
+        let mut tls = pki::server_config(&identity, &ca).expect("TLS");
+        Arc::make_mut(&mut tls).alpn_protocols = vec![b"http/1.1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let hook = Hook { address, ca: base64(ca.pem().as_bytes()), asked: Arc::default() };
+        let (acceptor, this) = (TlsAcceptor::from(tls), hook.clone());
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (acceptor, this) = (acceptor.clone(), this.clone());
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(socket).await else { return };
+                    let mut bytes = Vec::new();
+                    let (path, body) = loop {
+                        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                        if let Some(request) = request(&bytes) {
+                            break request;
+                        }
+                    };
+                    if path == "/slow" {
+                        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+                    }
+                    let answer = this.answer(&path, body).to_string();
+                    let head =
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length:";
+                    let _ = stream.write_all(format!("{head} {}\r\n\r\n{answer}", answer.len()).as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                });
+            }
+        });
+        hook
+    }
+
+    fn answer(&self, path: &str, review: Value) -> Value {
+        let request = review["request"].clone();
+        let patch =
+            |operations: Value| json!({"patch": base64(operations.to_string().as_bytes()), "patchType": "JSONPatch"});
+        let label = |key: &str| patch(json!([{"op": "add", "path": "/metadata/labels", "value": {key: "yes"}}]));
+        let mut response = match path {
+            "/deny" => json!({"allowed": false, "status": {"message": "not here", "code": 403}}),
+            "/label" => label("hooked"),
+            "/data" => patch(json!([{"op": "add", "path": "/data/added", "value": "1"}])),
+            "/replicas" => patch(json!([{"op": "replace", "path": "/spec/replicas", "value": 3}])),
+            // once the label is there
+            "/late" if request["object"]["data"]["first"].is_null() => json!({}),
+            "/late" => patch(json!([{"op": "add", "path": "/data/late", "value": "1"}])),
+            "/first" if request["object"]["data"]["first"].is_string() => json!({}),
+            "/first" => patch(json!([{"op": "add", "path": "/data/first", "value": "1"}])),
+            "/wrong" => json!({"uid": "another"}),
+            "/warn" => json!({"warnings": ["mind the gap"]}),
+            _ => json!({}),
+        };
+        for (key, value) in [("uid", request["uid"].clone()), ("allowed", json!(true))] {
+            if response[key].is_null() {
+                response[key] = value;
+            }
+        }
+        self.asked.lock().push((path.to_owned(), request));
+        json!({"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response})
+    }
+
+    fn asked(&self, path: &str) -> Vec<Value> {
+        self.asked.lock().iter().filter(|(p, _)| p == path).map(|(_, r)| r.clone()).collect()
+    }
+
+    /// A webhook at `path` for writes of `resources` in the test's namespace.
+    fn entry(&self, cx: &Cx, path: &str, resources: &[&str], change: Value) -> Value {
+        let mut entry = json!({
+            "name": format!("{}.hooks.test", path.trim_start_matches('/')), "sideEffects": "None",
+            "admissionReviewVersions": ["v1", "v1beta1"],
+            "clientConfig": {"url": format!("https://{}{path}", self.address), "caBundle": self.ca},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cx.ns}},
+            "rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": resources}],
+        });
+        for (k, v) in change.as_object().into_iter().flatten() {
+            entry[k] = v.clone();
+        }
+        entry
+    }
+}
+
+fn request(bytes: &[u8]) -> Option<(String, Value)> {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let path = head.split(' ').nth(1)?.split('?').next()?.to_owned();
+    let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let body = bytes.get(end..end + length.unwrap_or(0_usize))?;
+    Some((path, serde_json::from_slice(body).ok()?))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let n = (0..3).fold(0_u32, |n, i| n << 8 | u32::from(*chunk.get(i).unwrap_or(&0)));
+        for i in 0..4 {
+            let digit = DIGITS[(n >> (18 - 6 * i)) as usize & 63] as char;
+            out.push(if i <= chunk.len() { digit } else { '=' });
+        }
+    }
+    out
+}
+
+/// Makes a configuration of the test's own name; it goes with the server.
+async fn configure(cx: &Cx, kind: &str, webhooks: Value) {
+    let plural = format!("{}webhookconfigurations", kind.to_lowercase());
+    let tree = json!({"metadata": {"name": format!("{}-{}", cx.ns, kind.to_lowercase())}, "webhooks": webhooks});
+    cx.api.post(&format!("{GROUP}/{plural}"), tree).await;
+}
+
+fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": "v"}})
+}
+
+async fn mutating_and_validating(cx: Cx) {
+    let hook = Hook::serve().await;
+    let configmaps = ["configmaps"];
+    configure(
+        &cx,
+        "Mutating",
+        json!([hook.entry(&cx, "/label", &configmaps, json!({})), hook.entry(&cx, "/data", &configmaps, json!({}))]),
+    )
+    .await;
+    let refused = json!({"objectSelector": {"matchLabels": {"hooked": "yes"}}, "matchConditions": [
+        {"name": "named", "expression": "object.metadata.name.startsWith('bad')"}]});
+    configure(
+        &cx,
+        "Validating",
+        json!([hook.entry(&cx, "/deny", &configmaps, refused), hook.entry(&cx, "/warn", &configmaps, json!({}))]),
+    )
+    .await;
+
+    let made = cx.api.try_post(&cx.core("configmaps"), &config_map("good")).await;
+    assert_eq!(made.warnings(), ["299 - \"mind the gap\""]);
+    let made = made.ok();
+    assert_eq!((&made["metadata"]["labels"]["hooked"], &made["data"]["added"]), (&json!("yes"), &json!("1")));
+    let request = &hook.asked("/label")[0];
+    assert_eq!(request["operation"], "CREATE");
+    assert_eq!(request["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
+    assert_eq!(request["resource"], json!({"group": "", "version": "v1", "resource": "configmaps"}));
+    assert_eq!((&request["namespace"], &request["name"]), (&json!(cx.ns), &json!("good")));
+    assert_eq!((&request["oldObject"], &request["dryRun"]), (&Value::Null, &json!(false)));
+    assert_eq!(request["userInfo"]["username"], "system:admin");
+    assert!(request["object"]["metadata"]["labels"].is_null());
+
+    let denied = cx.api.try_post(&cx.core("configmaps"), &config_map("bad")).await;
+    assert_eq!(denied.code, 403);
+    assert_eq!(denied.message(), r#"admission webhook "deny.hooks.test" denied the request: not here"#);
+    cx.api.gone(&cx.core("configmaps/bad"), SOON).await;
+
+    let dry = cx.api.try_post(&format!("{}?dryRun=All", cx.core("configmaps")), &config_map("dry")).await.ok();
+    assert_eq!(dry["metadata"]["labels"]["hooked"], "yes");
+    assert!(hook.asked("/label").iter().any(|r| r["dryRun"] == true));
+    // gone with its configuration, at once
+    cx.api.delete(&format!("{GROUP}/mutatingwebhookconfigurations/{}-mutating", cx.ns)).await;
+    let plain = cx.api.post(&cx.core("configmaps"), config_map("plain")).await;
+    assert!(plain["metadata"]["labels"].is_null());
+}
+
+async fn what_fails(cx: Cx) {
+    let hook = Hook::serve().await;
+    let of = |path: &str, name: &str, change: Value| {
+        let mut entry = hook.entry(&cx, path, &["configmaps"], change);
+        entry["objectSelector"] = json!({"matchLabels": {"case": name}});
+        entry["name"] = json!(format!("{name}.hooks.test"));
+        entry
+    };
+    let nowhere = json!({"url": "https://127.0.0.1:1/x"});
+    let service = json!({"service": {"namespace": cx.ns, "name": "none", "path": "/x"}});
+    let all = json!([
+        of("/wrong", "wrong", json!({})),
+        of("/slow", "slow", json!({"timeoutSeconds": 1})),
+        of("/x", "nowhere", json!({"clientConfig": nowhere})),
+        of("/x", "ignored", json!({"clientConfig": nowhere, "failurePolicy": "Ignore"})),
+        of("/x", "service", json!({"clientConfig": service})),
+        of("/label", "patching", json!({})),
+        of("/x", "conditions", json!({"matchConditions": [{"name": "n", "expression": "object.nope == 1"}]})),
+    ]);
+    configure(&cx, "Validating", all).await;
+    let answer = async |name: &str| {
+        let mut tree = config_map(name);
+        tree["metadata"]["labels"] = json!({"case": name});
+        cx.api.try_post(&cx.core("configmaps"), &tree).await
+    };
+    for (name, parts) in [
+        ("wrong", vec!["received invalid webhook response: expected response.uid="]),
+        (
+            "slow",
+            vec!["failed to call webhook: Post \"https://127.0.0.1:", "/slow?timeout=1s\": context deadline exceeded"],
+        ),
+        ("nowhere", vec!["failed to call webhook: Post \"https://127.0.0.1:1/x?timeout=10s\": dial tcp 127.0.0.1:1: "]),
+        ("service", vec!["Post \"https://none.", ".svc:443/x?timeout=10s\": service \"none\" not found"]),
+        ("patching", vec!["received invalid webhook response: validating webhook may not return response.patch"]),
+    ] {
+        let reply = answer(name).await;
+        let head = format!("Internal error occurred: failed calling webhook \"{name}.hooks.test\": ");
+        assert!(reply.message().starts_with(&head), "{}", reply.message());
+        assert!(parts.iter().all(|p| reply.message().contains(p)), "{}", reply.message());
+        reply.refused(500, "InternalError");
+    }
+    answer("ignored").await.ok();
+    let reply = answer("conditions").await;
+    assert!(
+        reply.message().contains("expression 'object.nope == 1' resulted in error: no such key: nope"),
+        "{}",
+        reply.message()
+    );
+    reply.refused(403, "Forbidden");
+}
+
+async fn only_what_is_meant(cx: Cx) {
+    let hook = Hook::serve().await;
+    let rule = |versions: &str, resources: &[&str]| {
+        json!({"rules": [{"operations": ["CREATE", "UPDATE"], "apiGroups": ["apps"],
+        "apiVersions": [versions], "resources": resources}]})
+    };
+    let mut exact = rule("v1", &["deployments"]);
+    exact["matchPolicy"] = json!("Exact");
+    let mut old = rule("v1beta2", &["deployments"]);
+    old["name"] = json!("old.hooks.test");
+    let mut status = rule("*", &["deployments/*"]);
+    status["matchConditions"] = json!([{"name": "s", "expression": "has(request.subResource)"},
+        {"name": "a", "expression": "authorizer.group('apps').resource('deployments').namespace(request.namespace).check('delete').allowed()"}]);
+    configure(
+        &cx,
+        "Validating",
+        json!([
+            hook.entry(&cx, "/exact", &[], exact),
+            hook.entry(&cx, "/old", &[], old),
+            hook.entry(&cx, "/status", &[], status)
+        ]),
+    )
+    .await;
+    let deployment = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    };
+    cx.api.post(&cx.of("apps/v1", "deployments"), deployment("new")).await;
+    // controllers write, too
+    let created = || hook.asked("/exact").iter().filter(|r| r["operation"] == "CREATE").count();
+    assert_eq!(created(), 1);
+    let shown = &hook.asked("/old")[0];
+    assert_eq!(shown["object"]["apiVersion"], "apps/v1beta2");
+    assert_eq!(shown["kind"]["version"], "v1beta2");
+    assert_eq!((&shown["requestKind"]["version"], &shown["requestResource"]["version"]), (&json!("v1"), &json!("v1")));
+    cx.api.post(&cx.of("apps/v1beta2", "deployments"), deployment("old")).await;
+    assert_eq!(created(), 1, "another version is not exactly this one");
+    let status = json!({"status": {"observedGeneration": 1}});
+    cx.api.merge(&format!("{}/status", cx.of("apps/v1", "deployments/new")), status).await;
+    let asked = hook.asked("/status");
+    assert!(
+        asked.iter().any(|r| r["subResource"] == "status"
+            && r["operation"] == "UPDATE"
+            && r["oldObject"]["kind"] == "Deployment")
+    );
+}
+
+async fn scale_and_delete(cx: Cx) {
+    let hook = Hook::serve().await;
+    configure(&cx, "Mutating", json!([hook.entry(&cx, "/replicas", &["deployments/scale"], json!({}))])).await;
+    let condition = json!({"rules": [{"operations": ["DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
+        "matchConditions": [{"name": "old", "expression": "object == null && oldObject.metadata.name == 'kept'"}]});
+    configure(&cx, "Validating", json!([hook.entry(&cx, "/deny", &[], condition)])).await;
+    let path = cx.of("apps/v1", "deployments");
+    cx.api
+        .post(
+            &path,
+            json!({"metadata": {"name": "d"}, "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}),
+        )
+        .await;
+    let scale = cx.api.merge(&format!("{path}/d/scale"), json!({"spec": {"replicas": 1}})).await;
+    assert_eq!(scale["spec"]["replicas"], 3);
+    let request = &hook.asked("/replicas")[0];
+    assert_eq!(request["kind"], json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
+    assert_eq!((&request["object"]["spec"]["replicas"], &request["subResource"]), (&json!(1), &json!("scale")));
+    cx.api.merge(&format!("{path}/d"), json!({"spec": {"replicas": 0}})).await;
+
+    for name in ["kept", "gone"] {
+        cx.api.post(&cx.core("configmaps"), config_map(name)).await;
+    }
+    cx.api.delete(&cx.core("configmaps/gone")).await;
+    for path in ["configmaps/kept", "configmaps"] {
+        let reply = cx.api.try_delete(&cx.core(path), None).await;
+        assert!(reply.message().contains("denied the request: not here"), "{}", reply.body);
+    }
+    let asked = &hook.asked("/deny")[0];
+    assert_eq!(
+        (&asked["operation"], &asked["object"], &asked["oldObject"]["data"]["k"]),
+        (&json!("DELETE"), &Value::Null, &json!("v"))
+    );
+    assert_eq!(asked["options"]["kind"], "DeleteOptions");
+    cx.api.delete(&format!("{GROUP}/validatingwebhookconfigurations/{}-validating", cx.ns)).await;
+}
+
+async fn again(cx: Cx) {
+    let hook = Hook::serve().await;
+    let entry =
+        |path: &str, policy: &str| hook.entry(&cx, path, &["configmaps"], json!({"reinvocationPolicy": policy}));
+    configure(&cx, "Mutating", json!([entry("/late", "IfNeeded"), entry("/first", "Never")])).await;
+    let made = cx.api.post(&cx.core("configmaps"), config_map("c")).await;
+    assert_eq!((&made["data"]["first"], &made["data"]["late"]), (&json!("1"), &json!("1")));
+    assert_eq!((hook.asked("/late").len(), hook.asked("/first").len()), (2, 1));
+}
+
+/// A policy about config maps of the test's namespace, bound.
+async fn policy(cx: &Cx, kind: &str, spec: Value, binding: Value) {
+    let name = format!("{}-{}", cx.ns, kind.to_lowercase());
+    let mut spec = spec;
+    if spec["matchConstraints"].is_null() {
+        spec["matchConstraints"] = json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+            "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]});
+    }
+    let mut bound = json!({"policyName": name, "matchResources": {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cx.ns}}}});
+    for (k, v) in binding.as_object().into_iter().flatten() {
+        bound[k] = v.clone();
+    }
+    let plural = format!("{}admissionpolicies", kind.to_lowercase());
+    cx.api.post(&format!("{GROUP}/{plural}"), json!({"metadata": {"name": name}, "spec": spec})).await;
+    let plural = format!("{}admissionpolicybindings", kind.to_lowercase());
+    cx.api.post(&format!("{GROUP}/{plural}"), json!({"metadata": {"name": name}, "spec": bound})).await;
+}
+
+async fn validating_policies(cx: Cx) {
+    let validations = json!([
+        {"expression": "variables.short", "messageExpression": "'too long: ' + object.metadata.name", "reason": "Forbidden"},
+        {"expression": "!has(object.data) || object.data.all(k, object.data[k] != 'bad')", "message": "no bad data"},
+        {"expression": "request.userInfo.username != 'nobody' && namespaceObject.metadata.name == request.namespace"},
+        {"expression": "object.metadata.name != 'may' || authorizer.requestResource.check('create').allowed()"}]);
+    let spec = json!({"variables": [{"name": "short", "expression": "object.metadata.name.size() < 10"}], "validations": validations,
+        "matchConditions": [{"name": "mine", "expression": "object.metadata.name != 'kube-root-ca.crt'"}]});
+    policy(&cx, "Validating", spec, json!({"validationActions": ["Deny"]})).await;
+    for name in ["good", "may"] {
+        cx.api.post(&cx.core("configmaps"), config_map(name)).await;
+    }
+    let name = format!("{}-validating", cx.ns);
+    let long = cx.api.try_post(&cx.core("configmaps"), &config_map("much-too-long")).await;
+    let text = format!(
+        "configmaps \"much-too-long\" is forbidden: ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: too long: much-too-long"
+    );
+    assert_eq!(long.message(), text);
+    long.refused(403, "Forbidden");
+    let bad =
+        cx.api.try_patch(&cx.core("configmaps/good"), tests::api::MERGE_PATCH, &json!({"data": {"x": "bad"}})).await;
+    assert!(bad.message().ends_with("denied request: no bad data"), "{}", bad.message());
+    bad.refused(422, "Invalid");
+    let path = format!("{GROUP}/validatingadmissionpolicybindings/{name}");
+    cx.api.merge(&path, json!({"spec": {"validationActions": ["Warn"]}})).await;
+    let warned = cx.api.try_post(&cx.core("configmaps"), &config_map("much-too-long")).await;
+    assert!(
+        warned.warnings()[0].contains("Validation failed for ValidatingAdmissionPolicy"),
+        "{:?}",
+        warned.warnings()
+    );
+    warned.ok();
+
+    let wrong = json!({"metadata": {"name": "wrong"}, "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+        "operations": ["CREATE"], "resources": ["pods"]}]}, "validations": [{"expression": "object.x =="}]}});
+    let reply = cx.api.try_post(&format!("{GROUP}/validatingadmissionpolicies"), &wrong).await;
+    assert!(
+        reply
+            .message()
+            .contains("spec.validations[0].expression: Invalid value: \"object.x ==\": compilation failed: ERROR")
+    );
+    reply.refused(422, "Invalid");
+}
+
+async fn parameters(cx: Cx) {
+    let constraints = json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+        "resources": ["configmaps"]}], "objectSelector": {"matchExpressions": [{"key": "role", "operator": "DoesNotExist"}]}});
+    let spec = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "matchConstraints": constraints, "validations": [
+        {"expression": "params == null || object.data.k in params.data", "messageExpression": "params.metadata.name + ' does not know it'"}],
+        "matchConditions": [{"name": "m", "expression": "object.metadata.name.startsWith('x')"}]});
+    let param = json!({"name": "known", "namespace": cx.ns, "parameterNotFoundAction": "Deny"});
+    policy(&cx, "Validating", spec, json!({"validationActions": ["Deny"], "paramRef": param})).await;
+    let none = cx.api.try_post(&cx.core("configmaps"), &config_map("x1")).await;
+    assert!(
+        none.message().ends_with(
+            "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+        ),
+        "{}",
+        none.message()
+    );
+    cx.api
+        .post(
+            &cx.core("configmaps"),
+            json!({"metadata": {"name": "known", "labels": {"role": "params"}}, "data": {"other": ""}}),
+        )
+        .await;
+    let unknown = cx.api.try_post(&cx.core("configmaps"), &config_map("x1")).await;
+    assert!(unknown.message().ends_with("denied request: known does not know it"), "{}", unknown.message());
+    cx.api.merge(&cx.core("configmaps/known"), json!({"data": {"v": ""}})).await;
+    cx.api.post(&cx.core("configmaps"), config_map("x1")).await;
+    // by labels: every one of them counts
+    let path = format!("{GROUP}/validatingadmissionpolicybindings/{}-validating", cx.ns);
+    let selector = json!({"selector": {"matchLabels": {"role": "params"}}, "name": null});
+    cx.api.merge(&path, json!({"spec": {"paramRef": selector}})).await;
+    cx.api.post(&cx.core("configmaps"), config_map("x2")).await;
+    cx.api
+        .post(
+            &cx.core("configmaps"),
+            json!({"metadata": {"name": "stricter", "labels": {"role": "params"}}, "data": {}}),
+        )
+        .await;
+    let reply = cx.api.try_post(&cx.core("configmaps"), &config_map("x3")).await;
+    assert!(reply.message().contains("denied request: "), "{}", reply.message());
+}
+
+async fn mutating_policies(cx: Cx) {
+    let mutations = json!([
+        {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+            "Object{metadata: Object.metadata{labels: {'by': 'policy'}}, data: {'count': string(object.data.size())}}"}},
+        {"patchType": "JSONPatch", "jsonPatch": {"expression":
+            "[JSONPatch{op: 'test', path: '/data/k', value: 'v'}, JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: 'x'}]"}}]);
+    let mine = json!([{"name": "m", "expression": "object.metadata.name != 'kube-root-ca.crt'"}]);
+    policy(
+        &cx,
+        "Mutating",
+        json!({"mutations": mutations, "reinvocationPolicy": "Never", "matchConditions": mine}),
+        json!({}),
+    )
+    .await;
+    let made = cx.api.post(&cx.core("configmaps"), config_map("c")).await;
+    assert_eq!(made["metadata"]["labels"]["by"], "policy");
+    assert_eq!((&made["data"]["count"], &made["data"]["k"]), (&json!("1"), &json!("v")));
+    assert_eq!(made["metadata"]["labels"]["a/b"], "x");
+    let mut other = config_map("other");
+    other["data"] = json!({"k": "w"});
+    let made = cx.api.post(&cx.core("configmaps"), other).await;
+    assert_eq!(
+        (&made["metadata"]["labels"]["by"], &made["metadata"]["labels"]["a/b"]),
+        (&json!("policy"), &Value::Null)
+    );
+    let mut broken = config_map("broken");
+    broken["data"] = Value::Null;
+    let reply = cx.api.try_post(&cx.core("configmaps"), &broken).await;
+    assert!(reply.message().contains("denied request: expression 'Object{"), "{}", reply.message());
+    assert_eq!(reply.code, 403);
+}
+
+async fn type_checking(cx: Cx) {
+    let constraints = json!({"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"],
+        "resources": ["deployments"]}]});
+    let spec = json!({"matchConstraints": constraints, "validations": [{"expression": "object.spec.replicas > '1'"},
+        {"expression": "object.spec.replicas > 1"}]});
+    policy(&cx, "Validating", spec, json!({"validationActions": ["Deny"]})).await;
+    let path = format!("{GROUP}/validatingadmissionpolicies/{}-validating", cx.ns);
+    let policy = cx.api.wait("looked at", &path, SOON, |p| p["status"]["observedGeneration"] == 1).await;
+    let warnings: HashMap<&str, &str> = policy["status"]["typeChecking"]["expressionWarnings"]
+        .as_array()
+        .expect("warnings")
+        .iter()
+        .map(|w| (w["fieldRef"].as_str().expect("a field"), w["warning"].as_str().expect("a text")))
+        .collect();
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings["spec.validations[0].expression"].contains("found no matching overload for '_>_'"),
+        "{warnings:?}"
+    );
+}
