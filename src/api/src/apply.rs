@@ -1,27 +1,49 @@
 //! Server-side apply: who owns which field, upstream's `fieldmanager` and structured-merge-diff.
 //!
 //! ```text
-//!   live + config ── merge by schema ──► ── remove what this manager applied before and nobody owns now ──► new object
+//!   live + config ── merge by schema ──► ── prune what this manager applied before and nobody has now ──► new object
 //!                         └─ fields that changed and that others own: conflicts, or with force taken from them
 //! ```
 //!
 //! An object that nobody has applied yet carries no `managedFields`; at its first apply all of its fields belong to
 //! `before-first-apply`. From then on every write is recorded ([`record`]). (Upstream records creations too; here that would
 //! double every object.)
+//!
+//! Fields are those of one version: a built-in kind's storage version, a custom resource's version of the request.
+//!
+//! | | |
+//! |---|---|
+//! | `node` | places in a schema, names of list elements |
+//! | `set` | sets of fields, `fieldsV1` |
+//! | `walk` | fields of a tree, differences of two |
+//! | `merge` | merge and prune |
+//! | `entry` | `managedFields` |
+//! | `last_applied` | the way from client-side apply |
 
+mod entry;
+mod last_applied;
+mod lay;
+mod merge;
+mod node;
 mod set;
 mod walk;
 
-use serde_json::{Value, json};
+pub use lay::lay_over;
+
+use std::collections::HashMap;
+
+use serde_json::Value;
 
 use crate::schema::Schema;
 use crate::{Cause, Reason, Status};
+use entry::Entry;
+use node::Node;
 use set::Set;
-use walk::Node;
+use walk::Changes;
 
 const BEFORE_FIRST: &str = "before-first-apply";
-/// Fields that nobody owns.
-const UNOWNED: [&str; 10] = [
+/// Fields in metadata that nobody owns: upstream's `stripSet`.
+const UNOWNED: [&str; 9] = [
     "name",
     "namespace",
     "creationTimestamp",
@@ -31,15 +53,16 @@ const UNOWNED: [&str; 10] = [
     "generation",
     "managedFields",
     "resourceVersion",
-    "deletionTimestamp",
 ];
+/// What is there, empty, in a Go object of which nothing is set yet.
+const ALWAYS_THERE: [&str; 7] = ["metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate"];
 
 /// Who writes, and as what.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer<'a> {
-    /// `fieldManager=`
+    /// `fieldManager=`; empty: unknown.
     pub manager: &'a str,
-    /// In which the request was written: `apps/v1`.
+    /// Of the fields: `apps/v1`.
     pub api_version: &'a str,
     /// Empty for the main resource.
     pub subresource: &'a str,
@@ -49,113 +72,44 @@ pub struct Writer<'a> {
     pub has_status: bool,
 }
 
-/// An entry of `metadata.managedFields`.
-#[derive(Debug, Clone, PartialEq)]
-struct Entry {
-    manager: String,
-    /// By `Apply`, not by `Update`.
-    applied: bool,
-    api_version: String,
-    subresource: String,
-    time: String,
-    fields: Set,
-}
-
-impl Entry {
-    fn new(w: &Writer, applied: bool, fields: Set) -> Entry {
-        Entry {
-            manager: w.manager.into(),
-            applied,
-            api_version: w.api_version.into(),
-            subresource: w.subresource.into(),
-            time: w.now.into(),
-            fields,
+impl Writer<'_> {
+    /// Takes away the half that another (sub)resource writes: the strategy's `GetResetFields`.
+    fn reset(&self, root: Node, set: &mut Set) {
+        match self.subresource {
+            "" if !self.has_status => {}
+            "status" => {
+                set.children.remove("f:spec");
+                // a custom resource's status takes nothing else with it
+                if root.is_custom() {
+                    set.children.remove("f:metadata");
+                }
+            }
+            _ => drop(set.children.remove("f:status")),
         }
     }
-    fn is(&self, w: &Writer, applied: bool) -> bool {
-        self.applied == applied
-            && self.manager == w.manager
-            && self.subresource == w.subresource
-            && (applied || self.api_version == w.api_version)
-    }
-    fn from_value(v: &Value) -> Entry {
-        let text = |key: &str| v[key].as_str().unwrap_or_default().to_owned();
-        Entry {
-            manager: text("manager"),
-            applied: v["operation"] == "Apply",
-            api_version: text("apiVersion"),
-            subresource: text("subresource"),
-            time: text("time"),
-            fields: Set::from_value(&v["fieldsV1"]),
+    /// [`Writer::reset`], and without what the server owns.
+    fn own(&self, root: Node, mut set: Set) -> Set {
+        self.reset(root, &mut set);
+        for name in ["f:apiVersion", "f:kind"] {
+            set.children.remove(name);
         }
-    }
-    fn to_value(&self) -> Value {
-        let operation = if self.applied { "Apply" } else { "Update" };
-        let mut v = json!({
-            "manager": self.manager, "operation": operation, "apiVersion": self.api_version,
-            "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_value(),
-        });
-        for (key, text) in [("time", &self.time), ("subresource", &self.subresource)] {
-            if !text.is_empty() {
-                v[key] = text.as_str().into();
+        if let Some(metadata) = set.children.get_mut("f:metadata") {
+            metadata.owned = false;
+            for name in UNOWNED {
+                metadata.children.remove(&format!("f:{name}"));
+            }
+            if metadata.is_empty() {
+                set.children.remove("f:metadata");
             }
         }
-        v
-    }
-    /// As a conflict names it.
-    fn shown(&self) -> String {
-        let sub = match self.subresource.as_str() {
-            "" => String::new(),
-            s => format!(" with subresource {s:?}"),
-        };
-        let using = if self.applied { String::new() } else { format!(" using {}", self.api_version) };
-        format!("{:?}{sub}{using}", self.manager)
+        set
     }
 }
 
-fn entries(object: &Value) -> Vec<Entry> {
-    object["metadata"]["managedFields"].as_array().into_iter().flatten().map(Entry::from_value).collect()
-}
-
-fn store(object: &mut Value, mut entries: Vec<Entry>) {
-    entries.retain(|e| !e.fields.is_empty());
-    entries.sort_by(|a, b| (!a.applied, &a.time, &a.manager).cmp(&(!b.applied, &b.time, &b.manager)));
-    let list: Vec<Value> = entries.iter().map(Entry::to_value).collect();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        match list.is_empty() {
-            true => drop(metadata.remove("managedFields")),
-            false => drop(metadata.insert("managedFields".into(), list.into())),
-        }
-    }
-}
-
-/// Takes away what the server owns: names, versions, and the half that the other (sub)resource writes.
-fn strip(mut set: Set, subresource: &str, has_status: bool) -> Set {
-    let top: &[&str] = match subresource {
-        "" if has_status => &["f:apiVersion", "f:kind", "f:status"],
-        "" => &["f:apiVersion", "f:kind"],
-        "status" => &["f:apiVersion", "f:kind", "f:spec", "f:metadata"],
-        _ => &["f:apiVersion", "f:kind", "f:status"],
-    };
-    for name in top {
-        set.children.remove(*name);
-    }
-    if let Some(metadata) = set.children.get_mut("f:metadata") {
-        metadata.owned = false;
-        for name in UNOWNED {
-            metadata.children.remove(&format!("f:{name}"));
-        }
-        if metadata.is_empty() {
-            set.children.remove("f:metadata");
-        }
-    }
-    set
-}
-
-/// Applies `config` to `live` (`None`: creates it). Both are in the storage version and have been checked against the schema.
+/// Applies `config` to `live` (`None`: creates it). Both have been checked against the schema.
 ///
-/// Errors: `Conflict` with a cause for each field that another manager owns, unless `force`; `BadRequest` for a list element
-/// without its key.
+/// Errors: `Conflict` with a cause for each field that another manager owns, unless `force`; `BadRequest` for a configuration
+/// with `managedFields`; 500, as upstream, for list elements without their keys or with the keys of another.
 pub fn apply<'a>(
     schema: impl Into<Schema<'a>>,
     live: Option<&Value>,
@@ -163,88 +117,186 @@ pub fn apply<'a>(
     writer: &Writer,
     force: bool,
 ) -> Result<Value, Status> {
-    if config["metadata"]["managedFields"].as_array().is_some_and(|l| !l.is_empty()) {
+    if config["metadata"].get("managedFields").is_some_and(|m| !m.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let root = Node::root(schema.into());
-    walk::check_keys(root, config, "").map_err(Status::bad_request)?;
-    let set = strip(walk::fields(root, config), writer.subresource, writer.has_status);
+    let problems = walk::problems(root, config, false);
+    if !problems.is_empty() {
+        return Err(untyped(config, &problems));
+    }
+    let set = writer.own(root, walk::fields(root, config));
     let Some(live) = live else {
         let mut object = config.clone();
-        store(&mut object, vec![Entry::new(writer, true, set)]);
+        entry::write(&mut object, vec![Entry::new(writer, true, set)]);
         return Ok(object);
     };
 
-    let mut all = entries(live);
+    let mut all = entry::read(live).unwrap_or_default();
     if all.is_empty() {
-        let fields = strip(walk::fields(root, live), "", false);
-        let api_version = live["apiVersion"].as_str().unwrap_or(writer.api_version);
-        all.push(Entry::new(&Writer { manager: BEFORE_FIRST, api_version, subresource: "", ..*writer }, false, fields));
+        let fields = writer.own(root, walk::compare(root, &blank(live), live).added);
+        all.push(Entry::new(&Writer { manager: BEFORE_FIRST, ..*writer }, false, fields));
     }
-    let place = all.iter().position(|e| e.is(writer, true));
-    let last = place.map(|i| all.remove(i));
-
-    let mut object = live.clone();
-    walk::merge(root, &mut object, config);
-    if let Some(last) = &last {
-        let keep = all.iter().fold(set.clone(), |keep, e| keep.union(&e.fields));
-        walk::prune(&mut object, &last.fields, &keep);
+    let applied = match overlay(root, live, config, &set, &all, writer, force) {
+        Err(conflicts) if writer.manager == last_applied::MANAGER => {
+            let allowed = last_applied::allowed(root, live, writer.api_version).unwrap_or_default();
+            let rest: Vec<(usize, Set)> = conflicts.into_iter().map(|(i, s)| (i, s.difference(&allowed))).collect();
+            match rest.iter().all(|(_, s)| s.is_empty()) {
+                true => overlay(root, live, config, &set, &all, writer, true),
+                false => Err(rest),
+            }
+        }
+        done => done,
+    };
+    let (mut object, all) = applied.map_err(|conflicts| conflict(&all, &conflicts))?;
+    if writer.manager == last_applied::MANAGER {
+        last_applied::refresh(&mut object, config);
     }
-
-    let changes = walk::compare(root, Some(live), Some(&object));
-    let written = changes.modified.union(&changes.added);
-    let conflicts: Vec<(usize, Set)> =
-        all.iter().map(|e| e.fields.intersection(&written)).enumerate().filter(|(_, s)| !s.is_empty()).collect();
-    if !force && !conflicts.is_empty() {
-        return Err(conflict(&all, &conflicts));
-    }
-    for (i, taken) in &conflicts {
-        all[*i].fields = all[*i].fields.difference(taken);
-    }
-    for e in &mut all {
-        e.fields = e.fields.difference(&changes.removed);
-    }
-    let time = last.filter(|l| l.fields == set && written.is_empty()).map(|l| l.time);
-    let mut entry = Entry::new(writer, true, set);
-    entry.time = time.unwrap_or(entry.time);
-    all.push(entry);
-    store(&mut object, all);
+    entry::write(&mut object, all);
     Ok(object)
 }
 
-/// Records a write that was no apply, if the object is one that somebody has applied: what changed belongs to `writer`.
-/// `new.metadata.managedFields` is replaced by what it must be.
+/// `Updater.Apply`: the new object and who owns what in it, or the conflicts by the place of their manager.
+fn overlay(
+    root: Node,
+    live: &Value,
+    config: &Value,
+    set: &Set,
+    all: &[Entry],
+    writer: &Writer,
+    force: bool,
+) -> Result<(Value, Vec<Entry>), Vec<(usize, Set)>> {
+    let mut all = all.to_vec();
+    if root.is_custom() {
+        all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, live));
+    }
+    let place = all.iter().position(|e| e.is(writer, true));
+    let last = place.map(|i| std::mem::replace(&mut all[i], Entry::new(writer, true, set.clone())));
+
+    let mut object = merge::merge(root, live, config);
+    if let Some(last) = last.as_ref().filter(|l| !l.fields.is_empty()) {
+        let managed = all.iter().fold(Set::default(), |managed, e| managed.union(&e.fields));
+        object = merge::prune(root, &object, &last.fields, &managed);
+    }
+    let mut changes = walk::compare(root, live, &object);
+    changes.each(|set| writer.reset(root, set));
+    settle(&mut all, place, &changes, force)?;
+    match (place, last) {
+        // time goes by only where something happens
+        (Some(i), Some(last)) if changes.is_empty() && last.fields == *set => all[i].time = last.time,
+        (Some(_), _) => {}
+        (None, _) => all.push(Entry::new(writer, true, set.clone())),
+    }
+    Ok((object, all))
+}
+
+/// `Updater.update`: takes from all managers but the one at `own` what has been written or removed. Without `force`, what
+/// they own is a conflict.
+fn settle(all: &mut [Entry], own: Option<usize>, changes: &Changes, force: bool) -> Result<(), Vec<(usize, Set)>> {
+    let written = changes.written();
+    let others = || (0..all.len()).filter(|i| Some(*i) != own);
+    let taken: Vec<(usize, Set)> =
+        others().map(|i| (i, all[i].fields.intersection(&written))).filter(|(_, s)| !s.is_empty()).collect();
+    if !force && !taken.is_empty() {
+        return Err(taken);
+    }
+    for (i, e) in all.iter_mut().enumerate().filter(|(i, _)| Some(*i) != own) {
+        if let Some((_, taken)) = taken.iter().find(|(t, _)| *t == i) {
+            e.fields = e.fields.difference(taken);
+        }
+        e.fields = e.fields.difference(&changes.removed);
+    }
+    Ok(())
+}
+
+/// Records a write that was no apply, if the object is one that somebody has applied, or if it brings entries of its own:
+/// what changed belongs to `writer`. `new.metadata.managedFields` is replaced by what it must be.
 pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, writer: &Writer) {
-    let mut all = entries(live);
-    if all.is_empty() {
-        store(new, Vec::new());
+    let mut all = entry::base(live, new, writer.subresource);
+    if !all.is_empty() {
+        let root = Node::root(schema.into());
+        if root.is_custom() {
+            all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, live));
+        }
+        update(root, live, new, &mut all, writer);
+        entry::cap(&mut all);
+    }
+    entry::write(new, all);
+}
+
+/// `Updater.Update`
+fn update(root: Node, live: &Value, new: &Value, all: &mut Vec<Entry>, writer: &Writer) {
+    let changes = walk::compare(root, live, new);
+    // forced, it cannot fail
+    let _ = settle(all, None, &changes, true);
+    let written = writer.own(root, changes.written());
+    if written.is_empty() {
         return;
     }
-    let changes = walk::compare(Node::root(schema.into()), Some(live), Some(new));
-    let written = strip(changes.modified.union(&changes.added), "", false);
-    for e in all.iter_mut() {
-        e.fields = e.fields.difference(&changes.removed);
-        if !e.is(writer, false) {
-            e.fields = e.fields.difference(&written);
+    match all.iter_mut().find(|e| e.is(writer, false)) {
+        Some(e) => {
+            e.fields = e.fields.union(&written);
+            e.time = writer.now.into();
+        }
+        None => all.push(Entry::new(writer, false, written)),
+    }
+}
+
+/// Makes a set of fields one of today's schema: what has become atomic is owned as a whole, what has been, by its fields
+/// (`ReconcileFieldSetWithSchema`). `live` is the value there.
+fn reconcile(node: Node, set: &mut Set, live: &Value) {
+    let mut named: HashMap<String, Option<&Value>> = HashMap::new();
+    for item in live.as_array().into_iter().flatten().filter(|_| node.is_list()) {
+        if let Ok(e) = node.name(item) {
+            // one that occurs twice is owned as one
+            named.entry(e).and_modify(|one| *one = None).or_insert(Some(item));
         }
     }
-    if !written.is_empty() {
-        match all.iter_mut().find(|e| e.is(writer, false)) {
-            Some(e) => {
-                e.fields = e.fields.union(&written);
-                e.time = writer.now.into();
-            }
-            None => all.push(Entry::new(writer, false, written)),
+    for (e, below) in &mut set.children {
+        let at = match e.strip_prefix("f:") {
+            Some(name) => live.get(name),
+            None => named.get(e).copied().flatten(),
+        };
+        let (node, Some(at)) = (node.step(e), at) else { continue };
+        match (node, below.has_below()) {
+            (Node::Leaf, true) => *below = Set::leaf(),
+            (Node::Leaf | Node::Free, _) => {}
+            (_, true) => reconcile(node, below, at),
+            (_, false) => *below = Set { owned: true, ..walk::fields(node, at) },
         }
     }
-    store(new, all);
+}
+
+/// What upstream's empty object of a kind has: the structs that are no pointers.
+fn blank(live: &Value) -> Value {
+    let there =
+        live.as_object().into_iter().flatten().filter(|(k, v)| ALWAYS_THERE.contains(&k.as_str()) && v.is_object());
+    Value::Object(there.map(|(k, v)| (k.clone(), blank(v))).collect())
+}
+
+fn untyped(config: &Value, problems: &[String]) -> Status {
+    let text = |key: &str| config["metadata"][key].as_str().unwrap_or_default();
+    let (version, kind) =
+        (config["apiVersion"].as_str().unwrap_or_default(), config["kind"].as_str().unwrap_or_default());
+    let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+    let problems = match problems {
+        [one] => one.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
+    };
+    let (namespace, name) = (text("namespace"), text("name"));
+    let message =
+        format!("failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {problems}");
+    Status::new(Reason::Unknown, message)
 }
 
 fn conflict(all: &[Entry], conflicts: &[(usize, Set)]) -> Status {
     let mut causes = Vec::new();
     let mut lines = Vec::new();
-    for (i, set) in conflicts {
-        let manager = all[*i].shown();
+    let mut conflicts: Vec<(&Entry, &Set)> =
+        conflicts.iter().filter(|(_, s)| !s.is_empty()).map(|(i, s)| (&all[*i], s)).collect();
+    conflicts.sort_by_key(|(e, _)| (&e.manager, !e.applied, &e.api_version, &e.subresource));
+    for (entry, set) in conflicts {
+        let manager = entry.shown();
         lines.push(format!("conflicts with {manager}:"));
         for path in set.paths() {
             lines.push(format!("- {path}"));

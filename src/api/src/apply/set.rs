@@ -1,8 +1,11 @@
-//! Sets of fields: the trie that `fieldsV1` shows.
+//! Sets of fields: the trie that `fieldsV1` shows, structured-merge-diff's `fieldpath.Set`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
+
+/// How deep `fieldsV1` may nest.
+const MAX_DEPTH: usize = 127;
 
 /// The fields below one field, by path element as `fieldsV1` writes it: `f:spec`, `k:{"name":"a"}`, `v:"x"`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,7 +20,11 @@ impl Set {
         Set { owned: true, children: BTreeMap::new() }
     }
     pub fn is_empty(&self) -> bool {
-        !self.owned && self.children.values().all(Set::is_empty)
+        !self.owned && !self.has_below()
+    }
+    /// Whether anything below is a member.
+    pub fn has_below(&self) -> bool {
+        self.children.values().any(|c| !c.is_empty())
     }
     /// Adds a child unless it is empty.
     pub fn add(&mut self, element: String, child: Set) {
@@ -25,7 +32,6 @@ impl Set {
             self.children.insert(element, child);
         }
     }
-
     pub fn union(&self, other: &Set) -> Set {
         let mut out = self.clone();
         out.owned |= other.owned;
@@ -53,19 +59,23 @@ impl Set {
         out
     }
 
-    pub fn from_value(v: &Value) -> Set {
+    /// `None`: no `fieldsV1`. Path elements are written the one way in which they are compared.
+    pub fn from_value(v: &Value) -> Option<Set> {
+        Set::read(v, MAX_DEPTH)
+    }
+    fn read(v: &Value, depth: usize) -> Option<Set> {
+        let depth = depth.checked_sub(1)?;
         let mut set = Set::default();
-        for (element, child) in v.as_object().into_iter().flatten() {
-            match element.as_str() {
-                "." => set.owned = true,
-                _ => {
-                    let mut child_set = Set::from_value(child);
-                    child_set.owned |= child.as_object().is_some_and(Map::is_empty);
-                    set.children.insert(element.clone(), child_set);
-                }
+        for (element, child) in v.as_object()? {
+            if element == "." {
+                set.owned = true;
+                continue;
             }
+            let mut below = Set::read(child, depth)?;
+            below.owned |= child.as_object().is_some_and(Map::is_empty);
+            set.children.insert(canonical(element)?, below);
         }
-        set
+        Some(set)
     }
     pub fn to_value(&self) -> Value {
         let mut out: Map<String, Value> = self.children.iter().map(|(e, c)| (e.clone(), c.to_value())).collect();
@@ -75,23 +85,35 @@ impl Set {
         Value::Object(out)
     }
 
-    /// The members as upstream prints paths: `.spec.containers[name="a"].image`.
+    /// The members as upstream prints paths: `.spec.containers[name="a"].image`; those of one object before those below.
     pub fn paths(&self) -> Vec<String> {
         let mut out = Vec::new();
         self.collect("", &mut out);
         out
     }
     fn collect(&self, path: &str, out: &mut Vec<String>) {
-        if self.owned {
-            out.push(path.to_owned());
-        }
+        let here = |element: &str| format!("{path}{}", shown(element));
+        out.extend(self.children.iter().filter(|(_, c)| c.owned).map(|(e, _)| here(e)));
         for (element, child) in &self.children {
-            child.collect(&format!("{path}{}", shown(element)), out);
+            child.collect(&here(element), out);
         }
     }
 }
 
-fn shown(element: &str) -> String {
+fn canonical(element: &str) -> Option<String> {
+    match element.split_at_checked(2)? {
+        ("f:", _) => Some(element.to_owned()),
+        (kind @ ("v:" | "k:"), json) => {
+            let value: Value = serde_json::from_str(json).ok()?;
+            (kind == "v:" || value.is_object()).then(|| format!("{kind}{value}"))
+        }
+        ("i:", index) => index.parse::<i64>().ok().map(|_| element.to_owned()),
+        _ => None,
+    }
+}
+
+/// A path element in an error: `.name`, `[name="a"]`, `[="x"]`.
+pub(super) fn shown(element: &str) -> String {
     match element.split_at_checked(2) {
         Some(("f:", name)) => format!(".{name}"),
         Some(("v:", value)) => format!("[={value}]"),
@@ -100,6 +122,13 @@ fn shown(element: &str) -> String {
             let keys: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!("[{}]", keys.join(","))
         }
+        Some(("i:", index)) => format!("[{index}]"),
         _ => format!("[{element}]"),
     }
+}
+
+/// Of some elements those that occur more than once.
+pub(super) fn repeated<'a>(elements: impl Iterator<Item = &'a String>) -> HashSet<&'a String> {
+    let mut seen = HashSet::new();
+    elements.filter(|e| !seen.insert(*e)).collect()
 }

@@ -178,7 +178,8 @@ impl Checker {
             }
             let place = Place { within: schema, path: &path, field: &path };
             failed = self.value(&field.shape, v, place).err();
-            !(meta && is_empty(v))
+            // no managed fields is something else than none said: it takes them away
+            !(meta && is_empty(v) && key != "managedFields")
         });
         failed.map_or(Ok(()), Err)
     }
