@@ -29,6 +29,7 @@ mod node;
 mod pod_gc;
 mod pods;
 mod replicas;
+mod resource_claim;
 mod service_account;
 mod stateful_set;
 mod status;
@@ -68,6 +69,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         ("batch", "cronjobs"),
         ("policy", "poddisruptionbudgets"),
         ("certificates.k8s.io", "certificatesigningrequests"),
+        ("resource.k8s.io", "resourceclaims"),
     ] {
         if ctx.config.registry.borrow().resource(group, "v1", plural).is_none() {
             continue;
@@ -75,6 +77,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         match plural {
             "cronjobs" => drop(all.spawn(cron_job::run(ctx.clone(), stop.clone()))),
             "certificatesigningrequests" => drop(all.spawn(csr::run(ctx.clone(), stop.clone()))),
+            "resourceclaims" => drop(all.spawn(resource_claim::run(ctx.clone(), stop.clone()))),
             _ => drop(all.spawn(disruption::run(ctx.clone(), stop.clone()))),
         }
     }
