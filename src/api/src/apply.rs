@@ -125,10 +125,11 @@ pub fn apply<'a>(
     if !problems.is_empty() {
         return Err(untyped(config, &problems));
     }
-    let set = writer.own(root, walk::fields(root, config));
+    let mut set = walk::fields(root, config);
+    writer.reset(root, &mut set);
     let Some(live) = live else {
         let mut object = config.clone();
-        entry::write(&mut object, vec![Entry::new(writer, true, set)]);
+        entry::write(&mut object, vec![Entry::new(writer, true, writer.own(root, set))]);
         return Ok(object);
     };
 
@@ -171,40 +172,39 @@ fn overlay(
         all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, live));
     }
     let place = all.iter().position(|e| e.is(writer, true));
-    let last = place.map(|i| std::mem::replace(&mut all[i], Entry::new(writer, true, set.clone())));
+    let last = place.map(|i| all.remove(i));
 
     let mut object = merge::merge(root, live, config);
     if let Some(last) = last.as_ref().filter(|l| !l.fields.is_empty()) {
-        let managed = all.iter().fold(Set::default(), |managed, e| managed.union(&e.fields));
+        // with the name and all that nobody owns: it holds metadata
+        let managed = all.iter().fold(set.clone(), |managed, e| managed.union(&e.fields));
         object = merge::prune(root, &object, &last.fields, &managed);
     }
     let mut changes = walk::compare(root, live, &object);
     changes.each(|set| writer.reset(root, set));
-    settle(&mut all, place, &changes, force)?;
-    match (place, last) {
-        // time goes by only where something happens
-        (Some(i), Some(last)) if changes.is_empty() && last.fields == *set => all[i].time = last.time,
-        (Some(_), _) => {}
-        (None, _) => all.push(Entry::new(writer, true, set.clone())),
+    settle(&mut all, &changes, force).map_err(|conflicts| {
+        let moved = |i: usize| i + usize::from(place.is_some_and(|place| place <= i));
+        conflicts.into_iter().map(|(i, s)| (moved(i), s)).collect::<Vec<_>>()
+    })?;
+    let mut own = Entry::new(writer, true, writer.own(root, set.clone()));
+    // time goes by only where something happens
+    if let Some(last) = last.filter(|l| changes.is_empty() && l.fields == own.fields) {
+        own.time = last.time;
     }
+    all.push(own);
     Ok((object, all))
 }
 
-/// `Updater.update`: takes from all managers but the one at `own` what has been written or removed. Without `force`, what
-/// they own is a conflict.
-fn settle(all: &mut [Entry], own: Option<usize>, changes: &Changes, force: bool) -> Result<(), Vec<(usize, Set)>> {
+/// `Updater.update`: takes from the other managers what has been written or removed. Without `force`, what they own is a
+/// conflict.
+fn settle(all: &mut [Entry], changes: &Changes, force: bool) -> Result<(), Vec<(usize, Set)>> {
     let written = changes.written();
-    let others = || (0..all.len()).filter(|i| Some(*i) != own);
-    let taken: Vec<(usize, Set)> =
-        others().map(|i| (i, all[i].fields.intersection(&written))).filter(|(_, s)| !s.is_empty()).collect();
-    if !force && !taken.is_empty() {
+    let taken: Vec<(usize, Set)> = all.iter().map(|e| e.fields.intersection(&written)).enumerate().collect();
+    if !force && taken.iter().any(|(_, s)| !s.is_empty()) {
         return Err(taken);
     }
-    for (i, e) in all.iter_mut().enumerate().filter(|(i, _)| Some(*i) != own) {
-        if let Some((_, taken)) = taken.iter().find(|(t, _)| *t == i) {
-            e.fields = e.fields.difference(taken);
-        }
-        e.fields = e.fields.difference(&changes.removed);
+    for (e, (_, taken)) in all.iter_mut().zip(taken) {
+        e.fields = e.fields.difference(&taken).difference(&changes.removed);
     }
     Ok(())
 }
@@ -228,7 +228,7 @@ pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, 
 fn update(root: Node, live: &Value, new: &Value, all: &mut Vec<Entry>, writer: &Writer) {
     let changes = walk::compare(root, live, new);
     // forced, it cannot fail
-    let _ = settle(all, None, &changes, true);
+    let _ = settle(all, &changes, true);
     let written = writer.own(root, changes.written());
     if written.is_empty() {
         return;

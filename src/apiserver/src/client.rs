@@ -177,6 +177,10 @@ impl Client for Local {
             Patch::Strategic(p) => PatchBody::Strategic(p),
             Patch::Apply { tree, force } => {
                 let mut call = self.call(&attributes, &served, options);
+                if target.subresource == "scale" {
+                    let object = self.engine.apply_scale(&mut call, &target.name, tree, force).await?;
+                    return loose(&scale_of(&call, &object)?);
+                }
                 let (part, tree) = (Local::part(&served, target)?, clean(&served, tree)?);
                 return Ok(self.engine.apply(&mut call, part, &target.name, tree, force).await?.object);
             }

@@ -36,6 +36,16 @@ pub(crate) fn scale_view(kind: &Kind, tree: &Value) -> Option<Value> {
     Some(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
 }
 
+/// `ValidateScale`
+pub(super) fn check_replicas(name: &str, replicas: i64) -> Result<(), Status> {
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let path = Path::root("spec");
+    let error = field::Error::invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
+    Err(Status::invalid("autoscaling", "Scale", name, &[error]))
+}
+
 impl Engine {
     /// Sets the replicas that `make` gives as a Scale, from the current one.
     pub async fn rescale(
@@ -51,12 +61,7 @@ impl Engine {
             let scale = make(scale_of(&Call::new(attributes, &served, dry_run), old)?)?;
             meta::check_name(&scale, &namespace, name)?;
             let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-            if replicas < 0 {
-                let path = Path::root("spec");
-                let error =
-                    field::Error::invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
-                return Err(Status::invalid("autoscaling", "Scale", name, &[error]));
-            }
+            check_replicas(name, replicas)?;
             let mut tree = old.tree();
             let metadata = meta::metadata(&mut tree)?;
             metadata.remove("resourceVersion");

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::negotiate::{self, Shape};
 use super::output::{self, Wanted};
-use super::query::Query;
+use super::query::{Query, manager_of_agent};
 use super::route::{self, Info};
 use super::{Body, gzip, verbs};
 use crate::audit::{Audit, Origin, Record, noting};
@@ -273,15 +273,14 @@ impl Front {
 
 impl Admitted {
     /// `fieldManager=`, else the first word of the user agent: upstream's `managerOrUserAgent`.
-    pub fn manager(&self) -> String {
-        let agent = || {
-            let agent = self.request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
-            agent.unwrap_or_default().split('/').next().unwrap_or_default()
-        };
-        match self.query.get("fieldManager") {
-            "" => agent().to_owned(),
+    pub fn manager(&self, options: &str) -> Result<String, Status> {
+        Ok(match self.query.field_manager(options)? {
+            "" => {
+                let agent = self.request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
+                manager_of_agent(agent.unwrap_or_default())
+            }
             manager => manager.to_owned(),
-        }
+        })
     }
     /// How the answer is wanted.
     pub fn wanted(&self) -> Result<Wanted, Status> {

@@ -10,6 +10,26 @@ use jiff::SignedDuration;
 
 use crate::engine::{Initial, ListRequest, VersionMatch};
 
+/// `FieldManagerMaxLength`
+const MANAGER_MAX: usize = 128;
+
+/// Go's `unicode.IsPrint`, near enough: no controls, of the spaces the plain one.
+fn is_print(c: char) -> bool {
+    !c.is_control() && (c == ' ' || !c.is_whitespace())
+}
+
+/// The manager where none is said: the user agent up to its first slash, upstream's `prefixFromUserAgent`.
+pub(crate) fn manager_of_agent(agent: &str) -> String {
+    let mut name = String::new();
+    for c in agent.split('/').next().unwrap_or_default().chars().filter(|c| is_print(*c)) {
+        if name.len() + c.len_utf8() > MANAGER_MAX {
+            break;
+        }
+        name.push(c);
+    }
+    name
+}
+
 /// Decoded pairs, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -54,6 +74,26 @@ impl Query {
     }
     pub fn field_validation(&self, options: &str) -> Result<FieldValidation, Status> {
         self.get("fieldValidation").parse().map_err(|e| Status::invalid("meta.k8s.io", options, "", &[e]))
+    }
+    /// Whether it is said at all.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(k, _)| k == key)
+    }
+    /// `fieldManager=`, checked (`ValidateFieldManager`); empty: not said.
+    pub fn field_manager(&self, options: &str) -> Result<&str, Status> {
+        let (manager, path) = (self.get("fieldManager"), field::Path::root("fieldManager"));
+        let mut errors = Vec::new();
+        if manager.len() > MANAGER_MAX {
+            errors.push(field::Error::too_long(&path, MANAGER_MAX));
+        }
+        errors.extend(manager.char_indices().filter(|(_, c)| !is_print(*c)).map(|(at, c)| {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+            field::Error::invalid(&path, manager, why)
+        }));
+        if errors.is_empty() {
+            return Ok(manager);
+        }
+        Err(Status::invalid("meta.k8s.io", options, "", &errors))
     }
     pub fn timeout_seconds(&self) -> Result<Option<u64>, Status> {
         Ok(self.number("timeoutSeconds")?.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0))
@@ -194,6 +234,24 @@ impl Query {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn field_managers_are_checked() {
+        let check = |manager: &str| {
+            let text = form_urlencoded::Serializer::new(String::new()).append_pair("fieldManager", manager).finish();
+            Query::parse(Some(&text)).field_manager("PatchOptions").map(str::to_owned).map_err(|e| e.message)
+        };
+        assert_eq!(check("kubectl edit \u{e9}").unwrap(), "kubectl edit \u{e9}");
+        assert_eq!(check("").unwrap(), "");
+        let head = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: ";
+        assert_eq!(
+            check("a\tb").unwrap_err(),
+            format!("{head}Invalid value: \"a\\tb\": invalid character U+0009 (at position 1)")
+        );
+        assert!(check(&"x".repeat(129)).unwrap_err().starts_with(&format!("{head}Too long")));
+        assert_eq!(manager_of_agent("kube\tctl/v1.32 (linux)"), "kubectl");
+        assert_eq!(manager_of_agent(&"\u{e9}".repeat(80)).len(), 128);
+    }
 
     #[test]
     fn list_options_are_checked() {

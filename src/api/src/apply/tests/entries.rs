@@ -188,6 +188,17 @@ fn structs_that_are_always_there_are_nobodys() {
 }
 
 #[test]
+fn metadata_outlives_what_was_applied_in_it() {
+    let mut first = deployment(json!({"paused": true}));
+    first["metadata"]["finalizers"] = json!(["a.b/c"]);
+    let mut live = apply(schema(), None, &first, &writer("m"), false).unwrap();
+    live["metadata"]["uid"] = json!("u");
+    let done = apply(schema(), Some(&live), &deployment(json!({})), &writer("m"), false).unwrap();
+    assert_eq!(done["metadata"]["finalizers"], Value::Null);
+    assert_eq!((&done["metadata"]["name"], &done["metadata"]["uid"]), (&json!("d"), &json!("u")));
+}
+
+#[test]
 fn field_sets_are_read_as_they_are_written() {
     let set =
         json!({"f:a": {".": {}, "f:b": {}}, "f:c": {"k:{\"port\":1,\"protocol\":\"TCP\"}": {}, "v:1": {}, "i:0": {}}});

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use api::decode::{self, FieldValidation};
-use api::{Status, Value};
+use api::{Status, Value, field};
 use http::Response;
 
 use crate::engine::{Call, Part, PatchBody, Served};
 use crate::http::front::{Admitted, Front};
 use crate::http::negotiate::{self, Format};
 use crate::http::output::{self, Wanted};
+use crate::http::query::Query;
 use crate::http::{Body, input};
 
 /// The body as a tree in the storage version, with its warnings.
@@ -42,7 +43,7 @@ pub(super) fn written(
 pub(super) async fn create(front: &Front, a: Admitted, served: &Arc<Served>) -> Result<Response<Body>, Status> {
     let (wanted, dry_run) = (a.wanted()?, a.query.dry_run("CreateOptions")?);
     let validation = a.query.field_validation("CreateOptions")?;
-    let manager = a.manager();
+    let manager = a.manager("CreateOptions")?;
     let (mut attributes, tree, warnings) = take(a, served, validation).await?;
     if let Some(name) = tree["metadata"]["name"].as_str() {
         attributes.name = name.to_owned();
@@ -60,7 +61,7 @@ pub(super) async fn update(
 ) -> Result<Response<Body>, Status> {
     let (wanted, dry_run) = (a.wanted()?, a.query.dry_run("UpdateOptions")?);
     let validation = a.query.field_validation("UpdateOptions")?;
-    let (name, manager) = (a.info.name.clone(), a.manager());
+    let (name, manager) = (a.info.name.clone(), a.manager("UpdateOptions")?);
     let (attributes, tree, warnings) = take(a, served, validation).await?;
     let mut call = Call::new(&attributes, served, dry_run).by(manager).warned(warnings);
     let done = front.engine.update(&mut call, part, &name, tree).await?;
@@ -94,7 +95,29 @@ pub(super) async fn take_patch(
     Ok((attributes, make(decoded.tree), decoded.duplicates))
 }
 
-const APPLY: &str = "application/apply-patch+yaml";
+/// The media type of a server-side apply.
+pub(super) const APPLY: &str = "application/apply-patch+yaml";
+
+/// Who applies: they must say.
+pub(super) fn applier(query: &Query) -> Result<String, Status> {
+    match query.field_manager("PatchOptions")? {
+        "" => {
+            let path = field::Path::root("fieldManager");
+            let error = field::Error::required(&path, "is required for apply patch");
+            Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]))
+        }
+        manager => Ok(manager.to_owned()),
+    }
+}
+
+/// Other patches know no force.
+pub(super) fn unforced(query: &Query) -> Result<(), Status> {
+    if !query.has("force") {
+        return Ok(());
+    }
+    let error = field::Error::forbidden(&field::Path::root("force"), "may not be specified for non-apply patch");
+    Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]))
+}
 
 async fn apply(
     front: &Front,
@@ -103,11 +126,7 @@ async fn apply(
     part: Part,
     (wanted, dry_run, validation): (Wanted, bool, FieldValidation),
 ) -> Result<Response<Body>, Status> {
-    let manager = a.query.get("fieldManager").to_owned();
-    if manager.is_empty() {
-        let error = api::field::Error::required(&api::field::Path::root("fieldManager"), "is required for apply patch");
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
-    }
+    let manager = applier(&a.query)?;
     let (name, force) = (a.info.name.clone(), a.query.flag("force"));
     let Admitted { mut attributes, request, .. } = a;
     let bytes = input::read(request).await?;
@@ -132,12 +151,8 @@ pub(super) async fn patch(
     if negotiate::media_type(a.request.headers()) == APPLY {
         return apply(front, a, served, part, (wanted, dry_run, validation)).await;
     }
-    if a.query.flag("force") {
-        let error =
-            api::field::Error::forbidden(&api::field::Path::root("force"), "may not be specified for non-apply patch");
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
-    }
-    let (name, manager) = (a.info.name.clone(), a.manager());
+    unforced(&a.query)?;
+    let (name, manager) = (a.info.name.clone(), a.manager("PatchOptions")?);
     let (attributes, body, duplicates) = take_patch(a, validation).await?;
     let mut call = Call::new(&attributes, served, dry_run).by(manager);
     let object = front.engine.patch(&mut call, part, &name, &body, duplicates, validation).await?;
