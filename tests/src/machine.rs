@@ -168,6 +168,8 @@ impl Machine {
             None => Command::new(program),
         };
         command.env("KUBECONFIG", self.kubeconfig()).env_remove("SKIFF_DATA_DIR");
+        // the disk that the tests run on may be full
+        command.env("SKIFF_KUBELET_ARG", "eviction-hard=,image-gc-high-threshold=100");
         command
     }
 

@@ -169,7 +169,9 @@ pub struct NodeFlags {
     /// spec.providerID of this node
     #[arg(long, env = "SKIFF_PROVIDER_ID")]
     pub provider_id: Option<String>,
-    /// cloud-provider=external: with --disable-cloud-controller, wait for a cloud provider of the cluster's own
+    /// name=value of the kubelet: eviction-hard, eviction-pressure-transition-period, image-gc-high-threshold,
+    /// image-gc-low-threshold; cloud-provider=external: with --disable-cloud-controller, wait for a cloud provider of the
+    /// cluster's own
     #[arg(long, env = "SKIFF_KUBELET_ARG", value_delimiter = ',')]
     pub kubelet_arg: Vec<String>,
 }

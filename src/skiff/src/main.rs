@@ -9,6 +9,7 @@ mod encrypt;
 mod flags;
 mod guard;
 mod hollow;
+mod kubelet_args;
 mod logging;
 mod member;
 mod node;

@@ -8,6 +8,7 @@ use api::k8s_openapi::api::core::v1::Taint;
 use tunnel::Settings;
 
 use crate::flags::NodeFlags;
+use crate::kubelet_args::KubeletArgs;
 use crate::paths::Paths;
 
 pub struct Node {
@@ -19,7 +20,7 @@ pub struct Node {
     taints: Vec<Taint>,
     pub interface: Option<String>,
     provider_id: Option<String>,
-    external_cloud_provider: bool,
+    kubelet_args: KubeletArgs,
 }
 
 impl Node {
@@ -56,7 +57,7 @@ impl Node {
             taints: flags.node_taint.iter().map(|t| taint(t)).collect::<Result<_>>()?,
             interface: flags.network_interface.clone(),
             provider_id: flags.provider_id.clone(),
-            external_cloud_provider: kubelet_args(&flags.kubelet_arg)?,
+            kubelet_args: KubeletArgs::parse(&flags.kubelet_arg)?,
         })
     }
 
@@ -71,7 +72,7 @@ impl Node {
             true => self.ips.clone(),
             false => crate::node_ip::complete(&self.ips, &cluster.cluster_cidrs),
         };
-        let external = self.external_cloud_provider || cluster.external_cloud_provider;
+        let external = self.kubelet_args.external_cloud_provider || cluster.external_cloud_provider;
         let list = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
         let mut annotations = BTreeMap::new();
         if external {
@@ -81,7 +82,7 @@ impl Node {
             annotations.insert("skiff.sh/external-ip".into(), list(&self.external_ips));
             annotations.insert("skiff.sh/hostname".into(), self.name.clone());
         }
-        kubelet::Config {
+        let mut config = kubelet::Config {
             node_name: self.name.clone(),
             node_ips: ips,
             external_ips: self.external_ips.clone(),
@@ -96,20 +97,10 @@ impl Node {
             external_cloud_provider: external,
             annotations,
             ..kubelet::Config::default()
-        }
+        };
+        self.kubelet_args.apply(&mut config);
+        config
     }
-}
-
-/// `--kubelet-arg`, of which there is one: whether the cloud provider is external.
-fn kubelet_args(all: &[String]) -> Result<bool> {
-    let mut external = false;
-    for arg in all {
-        match arg.trim_start_matches('-') {
-            "cloud-provider=external" => external = true,
-            _ => bail!("--kubelet-arg: {arg:?} is not known: only cloud-provider=external is"),
-        }
-    }
-    Ok(external)
 }
 
 /// `--with-node-id`: eight digits that this data directory keeps.

@@ -54,6 +54,15 @@ async fn too_much(cx: Cx) {
 const HUSH: &str = "aHVzaCBodXNoIGh1c2g=";
 
 async fn audit_log(server: Arc<Server>, api: Api) {
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["secrets"]}]);
+    let policy = json!({"metadata": {"name": "noted"}, "spec": {"matchConstraints": {"resourceRules": rules},
+        "validations": [{"expression": "false", "message": "seen"}],
+        "auditAnnotations": [{"key": "type", "valueExpression": "object.type"}]}});
+    api.post(&format!("{group}/validatingadmissionpolicies"), policy).await;
+    let binding =
+        json!({"metadata": {"name": "noted"}, "spec": {"policyName": "noted", "validationActions": ["Audit"]}});
+    api.post(&format!("{group}/validatingadmissionpolicybindings"), binding).await;
     api.post("/api/v1/namespaces/default/secrets", json!({"metadata": {"name": "s"}, "data": {"k": HUSH}})).await;
     let arg = server.server_command();
     let path =
@@ -67,6 +76,10 @@ async fn audit_log(server: Arc<Server>, api: Api) {
     .await;
     assert_eq!((&event["stage"], &event["responseStatus"]["code"]), (&json!("ResponseComplete"), &json!(201)));
     assert_eq!(event["user"]["username"], "system:admin");
+    let notes = &event["annotations"];
+    assert_eq!(notes["noted/type"], "Opaque");
+    let failure = notes["validation.policy.admission.k8s.io/validation_failure"].as_str().expect("a note");
+    assert!(failure.contains(r#""message":"seen""#), "{failure}");
     assert!(!std::fs::read_to_string(&path).expect("the log").contains(HUSH));
 }
 

@@ -8,7 +8,7 @@ use tests::{Api, Cx, SOON};
 
 pub fn trials() -> Vec<Trial> {
     crate::trials!(ControlPlane: discovery_is_upstreams, every_version_of_every_kind, old_reviews_and_evictions, flow_control,
-        component_statuses)
+        component_statuses, device_claims)
 }
 
 /// What upstream's discovery says: `v1 pods Pod pod po all N *`.
@@ -234,4 +234,24 @@ async fn component_statuses(cx: Cx) {
     assert_eq!(super::crud::names(&reply.ok()), ["controller-manager", "etcd-0", "scheduler"]);
     let mine = json!({"metadata": {"name": "x"}});
     cx.api.try_post("/api/v1/componentstatuses", &mine).await.refused(405, "MethodNotAllowed");
+}
+
+async fn device_claims(cx: Cx) {
+    let requests = json!([{"name": "r", "exactly": {"deviceClassName": "none"}}]);
+    let template = json!({"metadata": {"name": "t"}, "spec": {"spec": {"devices": {"requests": requests}}}});
+    cx.api.post(&cx.of("resource.k8s.io/v1", "resourceclaimtemplates"), template).await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "t"}],
+        "containers": [{"name": "a", "image": "x", "resources": {"claims": [{"name": "gpu"}]}}]}});
+    cx.api.post(&cx.core("pods"), pod).await;
+    let noted = |p: &Value| p["status"]["resourceClaimStatuses"][0]["resourceClaimName"].is_string();
+    let pod = cx.api.wait("has a claim", &cx.core("pods/p"), SOON, noted).await;
+    let name = pod["status"]["resourceClaimStatuses"][0]["resourceClaimName"].as_str().unwrap();
+    let at = cx.of("resource.k8s.io/v1", &format!("resourceclaims/{name}"));
+    let claim = cx.api.get(&at).await;
+    assert_eq!(claim["spec"]["devices"]["requests"][0]["exactly"]["count"], 1);
+    assert_eq!(claim["metadata"]["ownerReferences"][0]["uid"], pod["metadata"]["uid"]);
+    let changed = json!({"spec": {"devices": {"requests": []}}});
+    cx.api.try_patch(&at, tests::api::MERGE_PATCH, &changed).await.refused(422, "Invalid");
+    cx.api.delete(&cx.core("pods/p")).await;
+    cx.api.gone(&at, SOON).await;
 }

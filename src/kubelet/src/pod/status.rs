@@ -131,17 +131,10 @@ fn with_disruption(mut all: Vec<PodCondition>, i: &Inputs<'_>) -> Vec<PodConditi
     all
 }
 
-/// Whether they differ only in the generation that was seen: nothing that anyone waits for within the second.
-pub(crate) fn only_generation(old: &PodStatus, new: &PodStatus) -> bool {
-    if old.observed_generation == new.observed_generation {
-        return false;
-    }
-    let mut old = old.clone();
-    old.observed_generation = new.observed_generation;
-    for c in old.conditions.iter_mut().flatten().filter(|c| c.observed_generation.is_some()) {
-        c.observed_generation = new.observed_generation;
-    }
-    old == *new
+/// Whether `new` is the first to tell of a generation, and of no new phase: what the change of the spec brings about, a
+/// container made anew say, mostly follows within milliseconds.
+pub(crate) fn of_new_generation(old: &PodStatus, new: &PodStatus) -> bool {
+    old.observed_generation != new.observed_generation && old.phase == new.phase
 }
 
 fn init_done(statuses: &[(Class, ApiStatus)]) -> bool {

@@ -55,7 +55,7 @@ pub(crate) struct Worker {
     pub(super) wake_at: Option<Instant>,
 }
 
-const GENERATION_DELAY: Duration = Duration::from_millis(300);
+const GENERATION_DELAY: Duration = Duration::from_millis(100);
 
 /// Whether the worker goes on.
 #[derive(PartialEq)]
@@ -435,8 +435,8 @@ impl Worker {
         if writing {
             return false;
         }
-        if pod.status.as_ref().is_some_and(|old| status::only_generation(old, &wanted)) {
-            // what the change brings about mostly follows soon: one write for both
+        if pod.status.as_ref().is_some_and(|old| status::of_new_generation(old, &wanted)) {
+            // one write for all of it
             let due = *self.generation_due.get_or_insert_with(|| Instant::now() + GENERATION_DELAY);
             if Instant::now() < due {
                 self.wake(due);

@@ -47,6 +47,8 @@ async fn server() -> Server {
         node_ips: vec!["192.168.0.1".parse().unwrap()],
         root_dir: dir.path().join("agent"),
         log_dir: dir.path().join("logs"),
+        // the real disk may be full
+        eviction_hard: "".parse().unwrap(),
         ..Config::default()
     };
     let network = Arc::new(FakeNetwork::default());
