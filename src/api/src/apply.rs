@@ -106,6 +106,9 @@ impl Writer<'_> {
     }
 }
 
+/// What others own of what is to be written, by their place in the entries.
+type Conflicts = Vec<(usize, Set)>;
+
 /// Applies `config` to `live` (`None`: creates it). Both have been checked against the schema.
 ///
 /// Errors: `Conflict` with a cause for each field that another manager owns, unless `force`; `BadRequest` for a configuration
@@ -141,7 +144,7 @@ pub fn apply<'a>(
     let applied = match overlay(root, live, config, &set, &all, writer, force) {
         Err(conflicts) if writer.manager == last_applied::MANAGER => {
             let allowed = last_applied::allowed(root, live, writer.api_version).unwrap_or_default();
-            let rest: Vec<(usize, Set)> = conflicts.into_iter().map(|(i, s)| (i, s.difference(&allowed))).collect();
+            let rest: Conflicts = conflicts.into_iter().map(|(i, s)| (i, s.difference(&allowed))).collect();
             match rest.iter().all(|(_, s)| s.is_empty()) {
                 true => overlay(root, live, config, &set, &all, writer, true),
                 false => Err(rest),
@@ -166,7 +169,7 @@ fn overlay(
     all: &[Entry],
     writer: &Writer,
     force: bool,
-) -> Result<(Value, Vec<Entry>), Vec<(usize, Set)>> {
+) -> Result<(Value, Vec<Entry>), Conflicts> {
     let mut all = all.to_vec();
     if root.is_custom() {
         all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, live));
@@ -184,7 +187,7 @@ fn overlay(
     changes.each(|set| writer.reset(root, set));
     settle(&mut all, &changes, force).map_err(|conflicts| {
         let moved = |i: usize| i + usize::from(place.is_some_and(|place| place <= i));
-        conflicts.into_iter().map(|(i, s)| (moved(i), s)).collect::<Vec<_>>()
+        conflicts.into_iter().map(|(i, s)| (moved(i), s)).collect::<Conflicts>()
     })?;
     let mut own = Entry::new(writer, true, writer.own(root, set.clone()));
     // time goes by only where something happens
@@ -197,9 +200,9 @@ fn overlay(
 
 /// `Updater.update`: takes from the other managers what has been written or removed. Without `force`, what they own is a
 /// conflict.
-fn settle(all: &mut [Entry], changes: &Changes, force: bool) -> Result<(), Vec<(usize, Set)>> {
+fn settle(all: &mut [Entry], changes: &Changes, force: bool) -> Result<(), Conflicts> {
     let written = changes.written();
-    let taken: Vec<(usize, Set)> = all.iter().map(|e| e.fields.intersection(&written)).enumerate().collect();
+    let taken: Conflicts = all.iter().map(|e| e.fields.intersection(&written)).enumerate().collect();
     if !force && taken.iter().any(|(_, s)| !s.is_empty()) {
         return Err(taken);
     }
