@@ -121,9 +121,12 @@ pub enum Node {
     /// `Object.spec{replicas: 3}`; a field behind `?` may be absent.
     Message {
         name: Box<str>,
-        fields: Vec<(Box<str>, Expr, bool)>,
+        fields: Fields,
     },
 }
+
+/// Of a message: name, value, and whether it may be absent.
+pub type Fields = Vec<(Box<str>, Expr, bool)>;
 
 impl Expr {
     /// The name of a chain of selections: `a.b.c`.

@@ -141,19 +141,16 @@ fn namespace_schema() -> &'static Structural {
     })
 }
 
-/// How deep types are followed: they may hold themselves.
-const DEPTH: u32 = 10;
-
 /// A built-in type, or with `own` a custom resource's, as the schema that [`Type::Object`] borrows: with all metadata.
 pub fn typed(built_in: Option<&'static schema::Type>, own: Option<&Structural>) -> Option<Structural> {
     if let Some(t) = built_in {
-        return Some(structural(t, 0));
+        return Some(structural(t, &mut Vec::new()));
     }
     let mut schema = own?.clone();
     let mut properties: Vec<(Box<str>, Structural)> = schema.properties.into_vec();
     properties.retain(|(n, _)| !matches!(&**n, "apiVersion" | "kind" | "metadata"));
     let text = || Structural { kind: Kind::String, ..Structural::default() };
-    let meta = schema::find("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").map(|t| structural(t, 1));
+    let meta = schema::find("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").map(|t| structural(t, &mut Vec::new()));
     properties.extend([("apiVersion".into(), text()), ("kind".into(), text())]);
     properties.extend(meta.map(|m| ("metadata".into(), m)));
     properties.sort_by(|a, b| a.0.cmp(&b.0));
@@ -162,15 +159,19 @@ pub fn typed(built_in: Option<&'static schema::Type>, own: Option<&Structural>) 
     Some(schema)
 }
 
-fn structural(t: &'static schema::Type, depth: u32) -> Structural {
-    if depth > DEPTH {
+/// `within`: the types that hold it. One that holds itself, as schemas do, is not followed again.
+fn structural(t: &'static schema::Type, within: &mut Vec<&'static str>) -> Structural {
+    if within.contains(&t.name) {
         return Structural { preserve: true, ..Structural::default() };
     }
-    let property = |f: &'static Field| (f.name.into(), shaped(&f.shape, depth));
-    Structural { kind: Kind::Object, properties: t.fields.iter().map(property).collect(), ..Structural::default() }
+    within.push(t.name);
+    let mut property = |f: &'static Field| (f.name.into(), shaped(&f.shape, within));
+    let properties = t.fields.iter().map(&mut property).collect();
+    within.pop();
+    Structural { kind: Kind::Object, properties, ..Structural::default() }
 }
 
-fn shaped(shape: &'static Shape, depth: u32) -> Structural {
+fn shaped(shape: &'static Shape, within: &mut Vec<&'static str>) -> Structural {
     let plain = |kind| Structural { kind, ..Structural::default() };
     let formatted = |format: &str| Structural {
         checks: Some(Box::new(Checks { format: format.into(), ..Checks::default() })),
@@ -185,11 +186,11 @@ fn shaped(shape: &'static Shape, depth: u32) -> Structural {
         Shape::Time | Shape::MicroTime => formatted("date-time"),
         Shape::Quantity | Shape::IntOrString => Structural { int_or_string: true, ..Structural::default() },
         Shape::Any => Structural { preserve: true, ..Structural::default() },
-        Shape::List(of) => Structural { items: Some(Box::new(shaped(of, depth))), ..plain(Kind::Array) },
+        Shape::List(of) => Structural { items: Some(Box::new(shaped(of, within))), ..plain(Kind::Array) },
         Shape::Map(of) => {
-            Structural { additional: Additional::Schema(Box::new(shaped(of, depth))), ..plain(Kind::Object) }
+            Structural { additional: Additional::Schema(Box::new(shaped(of, within))), ..plain(Kind::Object) }
         }
-        Shape::Object(of) => structural(of.get(), depth + 1),
+        Shape::Object(of) => structural(of.get(), within),
     }
 }
 
@@ -254,6 +255,9 @@ mod tests {
 
     #[test]
     fn types_of_kinds_are_checked() {
+        // it holds itself
+        let crd = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+        assert!(typed(schema::find(crd), None).is_some());
         let schema = typed(schema::find("io.k8s.api.apps.v1.Deployment"), None).unwrap();
         let e = Environment::new(Type::Object { schema: &schema, resource: false });
         e.compile("object.spec.replicas > 1 && object.metadata.labels['a'] == 'b'", Wanted::Any).unwrap();

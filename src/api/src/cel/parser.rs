@@ -1,6 +1,6 @@
 //! Tokens to expressions.
 
-use super::ast::{Expr, Fold, Literal, Node, Op};
+use super::ast::{Expr, Fields, Fold, Literal, Node, Op};
 use super::lexer::{Token, tokens};
 
 /// How deep an expression may nest in brackets.
@@ -206,7 +206,7 @@ impl Parser {
         }
     }
     /// `{a: 1, ?b: c}` behind the name of a message.
-    fn fields(&mut self) -> Result<Vec<(Box<str>, Expr, bool)>, (u32, String)> {
+    fn fields(&mut self) -> Result<Fields, (u32, String)> {
         let mut optional = self.take("{?");
         if !optional {
             self.expect("{")?;

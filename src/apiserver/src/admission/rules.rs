@@ -167,3 +167,108 @@ fn by_rules(rules: &[Rule], equivalent: bool, s: &Scene<'_>) -> Option<Invocatio
     }
     rest.into_iter().find_map(|rule| s.equivalents().find(|i| rule.is_of(&i.group, &i.version)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::admission::{Again, Write, testing};
+    use crate::lookup::fake::Cluster;
+    use crate::{Attributes, User};
+
+    /// The `group/version` under which a create of something in the namespace `ns` is meant.
+    fn found(matching: Value, a: &Attributes, mut object: Value) -> Result<Option<String>, Status> {
+        let cluster = Cluster::default();
+        cluster.put("namespaces", json!({"metadata": {"name": "ns", "labels": {"team": "a"}}}));
+        let registry = api::kinds::registry();
+        let kind = registry.resource(&a.group, &a.version, &a.resource).unwrap().clone();
+        let write = Write {
+            attributes: a,
+            kind: &kind,
+            object: &mut object,
+            old: None,
+            dry_run: false,
+            connect: false,
+            deletion: None,
+            manager: "",
+            warnings: &mut Vec::new(),
+            held: &mut Vec::new(),
+            again: &mut Again::default(),
+        };
+        let scene = Scene::of(&write, None);
+        let found = Matching::of_webhook(&matching).find(&scene, write.object, &cluster)?;
+        write.object.take();
+        Ok(found.map(|i| format!("{}/{} {}", i.group, i.version, i.kind.kind)))
+    }
+
+    #[test]
+    fn rules_name_what_they_mean() {
+        let user: Arc<User> = User::system("t");
+        let of = |group: &str, resource: &str, sub: &str, namespace: &str| Attributes {
+            group: group.into(),
+            subresource: sub.into(),
+            name: "x".into(),
+            ..testing::attributes(resource, namespace, &user)
+        };
+        let rule = |group: &str, version: &str, resource: &str| {
+            json!({"operations": ["CREATE"], "apiGroups": [group],
+            "apiVersions": [version], "resources": [resource]})
+        };
+        let pod = of("", "pods", "", "ns");
+        let eviction = of("", "pods", "eviction", "ns");
+        let deployment = of("apps", "deployments", "", "ns");
+        let node = of("", "nodes", "", "");
+        let with = |mut rule: Value, key: &str, value: Value| {
+            rule[key] = value;
+            rule
+        };
+        for (rule, a, want) in [
+            (rule("", "v1", "pods"), &pod, Some("/v1 Pod")),
+            (rule("", "v1", "pods"), &eviction, None),
+            (rule("", "v1", "pods/*"), &eviction, Some("/v1 Eviction")),
+            // as upstream has it: the pods themselves, too
+            (rule("", "v1", "pods/*"), &pod, Some("/v1 Pod")),
+            (rule("*", "*", "*"), &pod, Some("/v1 Pod")),
+            (rule("*", "*", "*"), &eviction, None),
+            (rule("*", "*", "*/*"), &eviction, Some("/v1 Eviction")),
+            (rule("*", "*", "*/eviction"), &eviction, Some("/v1 Eviction")),
+            (rule("apps", "v1", "pods"), &pod, None),
+            (rule("apps", "v1beta2", "deployments"), &deployment, Some("apps/v1beta2 Deployment")),
+            (rule("extensions", "v1beta1", "deployments"), &deployment, Some("extensions/v1beta1 Deployment")),
+            (with(rule("", "v1", "nodes"), "scope", json!("Cluster")), &node, Some("/v1 Node")),
+            (with(rule("", "v1", "nodes"), "scope", json!("Namespaced")), &node, None),
+            (with(rule("", "v1", "pods"), "scope", json!("Cluster")), &pod, None),
+            (with(rule("", "v1", "pods"), "operations", json!(["DELETE"])), &pod, None),
+            (with(rule("", "v1", "pods"), "resourceNames", json!(["y"])), &pod, None),
+        ] {
+            let got = found(json!({"rules": [rule]}), a, json!({"metadata": {}})).unwrap();
+            assert_eq!(got.as_deref(), want, "{rule}");
+        }
+        let exact = json!({"matchPolicy": "Exact", "rules": [rule("apps", "v1beta2", "deployments")]});
+        assert_eq!(found(exact, &deployment, json!({})).unwrap(), None);
+    }
+
+    #[test]
+    fn selectors_look_at_namespaces_and_objects() {
+        let a = testing::attributes("pods", "ns", &User::system("t"));
+        let rules = json!([{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["pods"]}]);
+        let object = json!({"metadata": {"labels": {"x": "y"}}});
+        let of = |key: &str, label: &str, value: &str| json!({"rules": rules, key: {"matchLabels": {label: value}}});
+        for (matching, want) in [
+            (of("namespaceSelector", "team", "a"), true),
+            (of("namespaceSelector", "team", "b"), false),
+            (of("objectSelector", "x", "y"), true),
+            (of("objectSelector", "x", "z"), false),
+        ] {
+            assert_eq!(found(matching.clone(), &a, object.clone()).unwrap().is_some(), want, "{matching}");
+        }
+        let elsewhere = testing::attributes("pods", "none", &User::system("t"));
+        let missing = found(of("namespaceSelector", "team", "a"), &elsewhere, object.clone()).unwrap_err();
+        assert_eq!(missing.message, "namespaces \"none\" not found");
+        let wrong = json!({"rules": rules, "objectSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}});
+        assert!(found(wrong, &a, object).unwrap_err().message.contains("Internal error occurred"));
+    }
+}

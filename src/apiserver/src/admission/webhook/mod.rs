@@ -8,6 +8,8 @@
 
 mod mutating;
 mod review;
+#[cfg(test)]
+mod tests;
 mod validating;
 
 use std::time::Duration;
