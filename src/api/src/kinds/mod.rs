@@ -4,6 +4,7 @@
 //! what a kind does of its own (defaults, what may change, validation, table columns).
 
 mod admissionregistration;
+mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -62,6 +63,7 @@ pub fn registry() -> Registry {
         flowcontrol::kinds(),
         resource::kinds(),
         vec![crate::crd::kind()],
+        apiregistration::kinds(),
     ];
     for kind in groups.into_iter().flatten() {
         registry.add(kind);
