@@ -81,6 +81,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: p, annotations: {a/b: "c"}}
 spec:
+  serviceAccountName: default
   initContainers:
   - {name: wait, image: busybox, command: [sh, -c, "true"]}
   - {name: side, image: busybox, restartPolicy: Always, startupProbe: {exec: {command: [ls]}}}

@@ -29,14 +29,14 @@ fn node_affinity(errors: &mut Vec<Error>, path: &Path, affinity: &Value) {
             errors.push(Error::required(&path, "must have at least one node selector term"));
         }
         for (i, t) in terms.iter().enumerate() {
-            term(errors, &path.index(i), t);
+            term(errors, &path.index(i), t, true);
         }
     }
     let list = path.child(PREFERRED);
     for (i, preferred) in items(affinity, PREFERRED).iter().enumerate() {
         let path = list.index(i);
         weight(errors, &path, preferred);
-        term(errors, &path.child("preference"), &preferred["preference"]);
+        term(errors, &path.child("preference"), &preferred["preference"], false);
     }
 }
 
@@ -47,8 +47,8 @@ fn weight(errors: &mut Vec<Error>, path: &Path, preferred: &Value) {
     }
 }
 
-/// `ValidateNodeSelectorTerm`
-fn term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
+/// `ValidateNodeSelectorTerm`; `strict`: its values must be such as labels may have.
+fn term(errors: &mut Vec<Error>, path: &Path, term: &Value, strict: bool) {
     let list = path.child("matchExpressions");
     for (i, e) in items(term, "matchExpressions").iter().enumerate() {
         let path = &list.index(i);
@@ -72,7 +72,7 @@ fn term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
         label_name(errors, &path.child("key"), text(e, "key"));
         let list = path.child("values");
         for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
-            if matches!(text(e, "operator"), "In" | "NotIn") {
+            if strict {
                 let wrong = names::label_value(value);
                 errors.extend(wrong.into_iter().map(|e| Error::invalid(&list.index(j), value, e)));
             }
@@ -118,10 +118,9 @@ fn pod_term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
         errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
     }
     label_name(errors, &path.child("topologyKey"), key);
-    let list = path.child("namespaces");
-    for (i, namespace) in items(term, "namespaces").iter().filter_map(Value::as_str).enumerate() {
+    for namespace in items(term, "namespaces").iter().filter_map(Value::as_str) {
         let wrong = names::dns_label(namespace, false);
-        errors.extend(wrong.into_iter().map(|e| Error::invalid(&list.index(i), namespace, e)));
+        errors.extend(wrong.into_iter().map(|e| Error::invalid(&path.child("namespace"), namespace, e)));
     }
     for key in ["matchLabelKeys", "mismatchLabelKeys"] {
         label_keys(errors, &path.child(key), items(term, key), &term["labelSelector"]);

@@ -85,10 +85,8 @@ fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &
     let image = text(c, "image");
     if image.is_empty() {
         errors.push(Error::required(&path.child("image"), ""));
-    } else if image.trim() != image {
-        errors.push(Error::invalid(&path.child("image"), image, "must not have leading or trailing whitespace"));
     }
-    supported(errors, path, c, "terminationMessagePolicy", &["FallbackToLogsOnError", "File"]);
+    supported(errors, path, c, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"]);
     supported(errors, path, c, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]);
     ports(errors, &path.child("ports"), items(c, "ports"));
     env::validate(errors, path, c);
@@ -117,29 +115,28 @@ fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &
     security_context(errors, &path.child("securityContext"), &c["securityContext"]);
 }
 
-/// `validateResizePolicy`
+/// `validateResizePolicy`; its paths are the list's, as upstream's.
 fn resize_policy(errors: &mut Vec<Error>, path: &Path, policies: &[Value], restart: &str) {
     for (i, policy) in policies.iter().enumerate() {
-        let path = &path.index(i);
         let (resource, how) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
         let resources = &["cpu", "memory"];
         if policies[..i].iter().any(|p| text(p, "resourceName") == resource) {
-            errors.push(Error::duplicate(path, resource));
+            errors.push(Error::duplicate(&path.index(i), resource));
         }
         if resource.is_empty() {
-            errors.push(Error::required(&path.child("resourceName"), ""));
+            errors.push(Error::required(path, ""));
         } else if !resources.contains(&resource) {
-            errors.push(Error::not_supported(&path.child("resourceName"), resource, resources));
+            errors.push(Error::not_supported(path, resource, resources));
         }
         let ways = &["NotRequired", "RestartContainer"];
         if how.is_empty() {
-            errors.push(Error::required(&path.child("restartPolicy"), ""));
+            errors.push(Error::required(path, ""));
         } else if !ways.contains(&how) {
-            errors.push(Error::not_supported(&path.child("restartPolicy"), how, ways));
+            errors.push(Error::not_supported(path, how, ways));
         }
         if restart == "Never" && how == "RestartContainer" {
             let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
-            errors.push(Error::invalid(&path.child("restartPolicy"), how, detail));
+            errors.push(Error::invalid(path, how, detail));
         }
     }
 }
@@ -196,9 +193,8 @@ fn host_ports(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
                 continue;
             }
             if spec["hostNetwork"] == true && host_port != number(port, "containerPort") {
-                let detail = "must match `hostPort` when `hostNetwork` is true";
-                let value = number(port, "containerPort");
-                errors.push(Error::invalid(&at.index(j).child("containerPort"), value, detail));
+                let detail = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(Error::invalid(&at.index(j).child("hostPort"), host_port, detail));
             }
             let key = (host_port, text(port, "protocol"), text(port, "hostIP"));
             if taken.contains(&key) {
@@ -242,26 +238,26 @@ fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
                 "must not already exist as a path in volumeDevices",
             ));
         }
-        read_only(errors, &path.child("recursiveReadOnly"), mount);
+        read_only(errors, &list.child("recursiveReadOnly"), mount);
         let (sub, expr) = (text(mount, "subPath"), text(mount, "subPathExpr"));
         if !sub.is_empty() {
-            volumes::local_descending(errors, &path.child("subPath"), sub);
+            volumes::local_descending(errors, &list.child("subPath"), sub);
         }
         if !expr.is_empty() {
             if !sub.is_empty() {
                 let detail = "subPathExpr and subPath are mutually exclusive";
                 errors.push(Error::invalid(&path.child("subPathExpr"), expr, detail));
             }
-            volumes::local_descending(errors, &path.child("subPathExpr"), expr);
+            volumes::local_descending(errors, &list.child("subPathExpr"), expr);
         }
         let propagation = text(mount, "mountPropagation");
         let values = &["Bidirectional", "HostToContainer", "None"];
         if !propagation.is_empty() && !values.contains(&propagation) {
-            errors.push(Error::not_supported(&path.child("mountPropagation"), propagation, values));
+            errors.push(Error::not_supported(&list.child("mountPropagation"), propagation, values));
         }
         if propagation == "Bidirectional" && c["securityContext"]["privileged"] != true {
             let detail = "Bidirectional mount propagation is available only to privileged containers";
-            errors.push(Error::forbidden(&path.child("mountPropagation"), detail));
+            errors.push(Error::forbidden(&list.child("mountPropagation"), detail));
         }
     }
     let list = path.child("volumeDevices");
@@ -276,7 +272,10 @@ fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
         if at.is_empty() {
             errors.push(Error::required(&path.child("devicePath"), ""));
         } else {
-            volumes::backsteps(errors, &path.child("devicePath"), at);
+            if at.split('/').any(|part| part == "..") {
+                let detail = "can not contain backsteps ('..')";
+                errors.push(Error::invalid(&path.child("devicePath"), at, detail));
+            }
         }
         let before = &items(c, "volumeDevices")[..i];
         if before.iter().any(|d| text(d, "name") == text(device, "name")) {
@@ -284,6 +283,14 @@ fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
         }
         if before.iter().any(|d| text(d, "devicePath") == at) {
             errors.push(Error::invalid(&path.child("devicePath"), at, "must be unique"));
+        }
+        if all.iter().any(|m| text(m, "name") == text(device, "name")) {
+            let detail = "must not already exist in volumeMounts";
+            errors.push(Error::invalid(&path.child("name"), text(device, "name"), detail));
+        }
+        if all.iter().any(|m| text(m, "mountPath") == at) {
+            let detail = "must not already exist as a path in volumeMounts";
+            errors.push(Error::invalid(&path.child("devicePath"), at, detail));
         }
         let volume = volumes_known.iter().find(|v| text(v, "name") == text(device, "name"));
         if volume.is_some_and(|v| !has(v, "persistentVolumeClaim") && !has(v, "ephemeral")) {
@@ -329,31 +336,45 @@ fn security_context(errors: &mut Vec<Error>, path: &Path, context: &Value) {
             errors.push(Error::invalid(path, context.clone(), detail));
         }
     }
-    profile(errors, &path.child("seccompProfile"), &context["seccompProfile"]);
-    profile(errors, &path.child("appArmorProfile"), &context["appArmorProfile"]);
+    profile(errors, &path.child("seccompProfile"), &context["seccompProfile"], "seccomp");
+    profile(errors, &path.child("appArmorProfile"), &context["appArmorProfile"], "AppArmor");
     let mount = text(context, "procMount");
     if !mount.is_empty() && !matches!(mount, "Default" | "Unmasked") {
         errors.push(Error::not_supported(&path.child("procMount"), mount, &["Default", "Unmasked"]));
     }
 }
 
-/// `validateSeccompProfileField` and its like for AppArmor.
-pub(super) fn profile(errors: &mut Vec<Error>, path: &Path, profile: &Value) {
+/// `validateSeccompProfileField`, and `ValidateAppArmorProfileField`; `what`: `seccomp` or `AppArmor`.
+pub(super) fn profile(errors: &mut Vec<Error>, path: &Path, profile: &Value, what: &str) {
     if profile.is_null() {
         return;
     }
     let (kind, local) = (text(profile, "type"), path.child("localhostProfile"));
     let kinds = &["Localhost", "RuntimeDefault", "Unconfined"];
+    if kind.is_empty() {
+        let field = if what == "seccomp" { "seccompProfile" } else { "appArmorProfile" };
+        errors.push(Error::required(&path.child("type"), &format!("type is required when {field} is set")));
+    } else if !kinds.contains(&kind) {
+        errors.push(Error::not_supported(&path.child("type"), kind, kinds));
+    }
+    let file = text(profile, "localhostProfile");
     match (kind, has(profile, "localhostProfile")) {
-        ("Localhost", false) => errors.push(Error::required(&local, "must be set when type is Localhost")),
+        ("Localhost", false) => {
+            errors.push(Error::required(&local, &format!("must be set when {what} type is Localhost")));
+        }
+        ("Localhost", true) if what == "seccomp" => volumes::local_descending(errors, &local, file),
+        ("Localhost", true) if file.trim().is_empty() => {
+            errors.push(Error::required(&local, &format!("must be set when {what} type is Localhost")));
+        }
+        ("Localhost", true) if file.trim() != file => {
+            errors.push(Error::invalid(&local, file, "must not be padded with whitespace"));
+        }
+        ("Localhost", true) if file.len() > 4095 => errors.push(Error::too_long(&local, 4095)),
         ("Localhost", true) => {}
-        (_, true) => errors.push(Error::invalid(
-            &local,
-            profile["localhostProfile"].clone(),
-            "can only be set when type is Localhost",
-        )),
-        ("", false) => errors.push(Error::required(&path.child("type"), "type is required when seccompProfile is set")),
-        (kind, false) if !kinds.contains(&kind) => errors.push(Error::not_supported(&path.child("type"), kind, kinds)),
+        (_, true) => {
+            let detail = format!("can only be set when {what} type is Localhost");
+            errors.push(Error::invalid(&local, profile["localhostProfile"].clone(), detail));
+        }
         _ => {}
     }
 }

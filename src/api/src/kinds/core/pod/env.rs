@@ -58,10 +58,11 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value) {
                 check(errors, &path.child(key).child("name"), name, names::dns_subdomain(name, false));
             }
         }
+        // upstream's path is the list's
         match given.len() {
-            0 => errors.push(Error::invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")),
+            0 => errors.push(Error::invalid(&list, "", "must specify one of: `configMapRef` or `secretRef`")),
             1 => {}
-            _ => errors.push(Error::invalid(path, "", "may not have more than one field specified at a time")),
+            _ => errors.push(Error::invalid(&list, "", "may not have more than one field specified at a time")),
         }
     }
 }
@@ -75,9 +76,8 @@ fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
             "fieldRef" => field_ref(errors, &at, source),
             "resourceFieldRef" => resource_field(errors, &at, source, false),
             "configMapKeyRef" | "secretKeyRef" => {
-                if text(source, "name").is_empty() {
-                    errors.push(Error::required(&at.child("name"), ""));
-                }
+                let of = text(source, "name");
+                check(errors, &at.child("name"), of, names::dns_subdomain(of, false));
                 let name = text(source, "key");
                 if name.is_empty() {
                     errors.push(Error::required(&at.child("key"), ""));
@@ -149,8 +149,10 @@ fn field_ref(errors: &mut Vec<Error>, path: &Path, source: &Value) {
         return errors.push(Error::required(&at, ""));
     }
     let subscript = |name: &str| field.strip_prefix(name).and_then(|r| r.strip_prefix("['")?.strip_suffix("']"));
-    if let Some(key) = subscript("metadata.annotations").or_else(|| subscript("metadata.labels")) {
-        check(errors, &at, key, names::qualified_name(&key.to_lowercase()));
+    if let Some(key) = subscript("metadata.annotations") {
+        check(errors, path, &key.to_lowercase(), names::qualified_name(&key.to_lowercase()));
+    } else if let Some(key) = subscript("metadata.labels") {
+        check(errors, path, key, names::qualified_name(key));
     } else if !FIELDS.contains(&field) {
         if field.starts_with("metadata.") || field.starts_with("spec.") || field.starts_with("status.") {
             errors.push(Error::not_supported(&at, field, FIELDS));

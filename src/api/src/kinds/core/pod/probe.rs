@@ -63,10 +63,8 @@ fn handler(errors: &mut Vec<Error>, path: &Path, h: &Value, allowed: &[&str], gr
             if !matches!(scheme, "HTTP" | "HTTPS") {
                 errors.push(Error::not_supported(&path.child("scheme"), scheme, &["HTTP", "HTTPS"]));
             }
-            let headers = path.child("httpHeaders");
-            for (i, header) in items(h, "httpHeaders").iter().enumerate() {
-                let name = text(header, "name");
-                check(errors, &headers.index(i).child("name"), name, names::http_header_name(name));
+            for name in items(h, "httpHeaders").iter().map(|header| text(header, "name")) {
+                check(errors, &path.child("httpHeaders"), name, names::http_header_name(name));
             }
         }
         "tcpSocket" => port(errors, &path.child("port"), &h["port"]),

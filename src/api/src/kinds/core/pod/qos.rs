@@ -52,10 +52,9 @@ fn at_least<'a>(sum: &mut BTreeMap<&'a str, Quantity>, other: BTreeMap<&'a str, 
     }
 }
 
-/// What the pod needs at once: its containers and sidecars together, or what one init container needs beside the
-/// sidecars started before it, whichever is more; with overhead. `which`: `requests` or `limits`.
-pub fn resources<'a>(pod: &'a Value, which: &str) -> BTreeMap<&'a str, Quantity> {
-    let spec = &pod["spec"];
+/// What the containers of a pod's spec need at once: containers and sidecars together, or what one init container needs beside
+/// the sidecars started before it, whichever is more.
+pub(super) fn of_containers<'a>(spec: &'a Value, which: &str) -> BTreeMap<&'a str, Quantity> {
     let mut sum = BTreeMap::new();
     for c in items(spec, "containers") {
         add(&mut sum, list(&c["resources"], which));
@@ -71,6 +70,13 @@ pub fn resources<'a>(pod: &'a Value, which: &str) -> BTreeMap<&'a str, Quantity>
         at_least(&mut init, now);
     }
     at_least(&mut sum, init);
+    sum
+}
+
+/// What the pod needs: what it says itself, else its containers; with overhead. `which`: `requests` or `limits`.
+pub fn resources<'a>(pod: &'a Value, which: &str) -> BTreeMap<&'a str, Quantity> {
+    let spec = &pod["spec"];
+    let mut sum = of_containers(spec, which);
     for (k, q) in list(&spec["resources"], which) {
         sum.insert(k, q);
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::field::{Error, Path};
-use crate::kinds::tree::{has, items, items_mut, number, same, some, text};
+use crate::kinds::tree::{entries, has, items, items_mut, number, same, some, text};
 use crate::strategy::{copy, set};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -24,7 +24,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
     let known = items(was, "schedulingGates");
     for (i, gate) in items(spec, "schedulingGates").iter().enumerate().filter(|(_, g)| !known.contains(g)) {
         let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "name"));
-        errors.push(Error::forbidden(&gates.index(i), &detail));
+        errors.push(Error::forbidden(&gates.index(i).child("name"), &detail));
     }
 
     let mut munged = spec.clone();
@@ -41,13 +41,49 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
     }
     // a gated pod has not been scheduled: its placement may still be narrowed
     if !known.is_empty() {
-        copy(&mut munged, was, "nodeSelector");
-        copy(&mut munged, was, "affinity");
+        narrowed(&mut errors, &path, &mut munged, was);
     }
     if !same(&munged, was) {
         errors.push(Error::forbidden(&path, ALLOWED));
     }
     errors
+}
+
+/// The node selector and the required node affinity of a gated pod may get more, and lose nothing.
+fn narrowed(errors: &mut Vec<Error>, path: &Path, munged: &mut Value, was: &Value) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let kept = entries(was, "nodeSelector").all(|(k, v)| munged["nodeSelector"].get(k) == Some(v));
+    if !kept {
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.push(Error::invalid(&path.child("nodeSelector"), munged["nodeSelector"].clone(), detail));
+    }
+    copy(munged, was, "nodeSelector");
+    let (now, before) = (&munged["affinity"]["nodeAffinity"], &was["affinity"]["nodeAffinity"]);
+    let terms = |a: &Value| items(&a[REQUIRED], "nodeSelectorTerms").to_vec();
+    let (old, new) = (terms(before), terms(now));
+    let at = path.child("affinity");
+    let at = at.child("nodeAffinity");
+    let at = at.child(REQUIRED);
+    let list = at.child("nodeSelectorTerms");
+    if !old.is_empty() && old.len() != new.len() {
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.push(Error::invalid(&list, new.clone(), detail));
+    } else {
+        for (i, (o, n)) in old.iter().zip(&new).enumerate() {
+            for key in ["matchExpressions", "matchFields"] {
+                if !items(n, key).starts_with(items(o, key)) {
+                    let detail = "only additions are allowed (no mutations or deletions)";
+                    errors.push(Error::invalid(&list.index(i), n.clone(), detail));
+                }
+            }
+        }
+    }
+    let before = some(&was["affinity"], "nodeAffinity").cloned();
+    if let Some(affinity) = munged.get_mut("affinity") {
+        set(affinity, "nodeAffinity", before);
+    } else if before.is_some() {
+        copy(munged, was, "affinity");
+    }
 }
 
 fn deadline(errors: &mut Vec<Error>, path: &Path, spec: &Value, was: &Value) {
@@ -198,5 +234,46 @@ mod tests {
         let mut new = old.clone();
         new["spec"]["hostNetwork"] = json!(false);
         assert!(validate(&new, &old).is_empty(), "zero is absent");
+    }
+
+    #[test]
+    fn a_gated_pod_may_only_be_narrowed() {
+        let required = |terms: Value| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+        let a = json!({"key": "a", "operator": "Exists"});
+        let old = json!({"spec": {"schedulingGates": [{"name": "g.io/x"}], "nodeSelector": {"a": "b"},
+            "affinity": required(json!([{"matchExpressions": [a]}])), "containers": []}});
+        for (key, value, want) in [
+            ("nodeSelector", json!({"a": "b", "c": "d"}), ""),
+            (
+                "nodeSelector",
+                json!({"a": "x"}),
+                "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+            ),
+            ("affinity", required(json!([{"matchExpressions": [a, {"key": "b", "operator": "Exists"}]}])), ""),
+            (
+                "affinity",
+                required(json!([{"matchExpressions": []}])),
+                "only additions are allowed (no mutations or deletions)",
+            ),
+            ("affinity", required(json!([])), "no additions/deletions to non-empty NodeSelectorTerms list are allowed"),
+            (
+                "affinity",
+                json!({"nodeAffinity": old["spec"]["affinity"]["nodeAffinity"], "podAffinity":
+                {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}}),
+                "pod updates may not change fields other than",
+            ),
+            ("schedulingGates", json!([]), ""),
+            (
+                "schedulingGates",
+                json!([{"name": "g.io/y"}]),
+                "only deletion is allowed, but found new scheduling gate 'g.io/y'",
+            ),
+        ] {
+            let mut new = old.clone();
+            new["spec"][key] = value;
+            let errors: Vec<String> = validate(&new, &old).iter().map(ToString::to_string).collect();
+            assert_eq!(errors.is_empty(), want.is_empty(), "{key}: {errors:?}");
+            assert!(errors.iter().all(|e| e.contains(want)), "{errors:?}");
+        }
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn validate(pod: &Value) -> Vec<Error> {
     let path = Path::root("spec");
     validate_spec(&mut errors, &path, &pod["spec"]);
     container::validate_ephemeral(&mut errors, &path.child("ephemeralContainers"), &pod["spec"]);
+    whole::validate_of_pod(&mut errors, &path, &pod["spec"]);
     errors
 }
 
@@ -49,12 +50,6 @@ fn validate_spec(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     dns(errors, path, spec);
     metadata::labels(errors, &path.child("nodeSelector"), entries(spec, "nodeSelector"));
     security_context(errors, &path.child("securityContext"), spec);
-    let secrets = path.child("imagePullSecrets");
-    for (i, secret) in items(spec, "imagePullSecrets").iter().enumerate() {
-        if text(secret, "name").is_empty() {
-            errors.push(Error::required(&secrets.index(i).child("name"), ""));
-        }
-    }
     affinity::validate(errors, path, spec);
     claims::validate(errors, path, spec);
     whole::validate(errors, path, spec);
@@ -95,7 +90,7 @@ fn validate_spec(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     scheduling_gates(errors, path, spec);
     let policy = text(spec, "preemptionPolicy");
     if !policy.is_empty() && !matches!(policy, "Never" | "PreemptLowerPriority") {
-        let supported = &["Never", "PreemptLowerPriority"];
+        let supported = &["PreemptLowerPriority", "Never"];
         errors.push(Error::not_supported(&path.child("preemptionPolicy"), policy, supported));
     }
     if let Some(os) = some(spec, "os") {
@@ -105,6 +100,7 @@ fn validate_spec(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     }
     if let Some(resources) = some(spec, "resources") {
         crate::kinds::resources::validate(errors, &path.child("resources"), resources);
+        whole::pod_resources(errors, &path.child("resources"), spec);
     }
 }
 
@@ -122,7 +118,7 @@ fn scheduling_gates(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
 
 fn dns(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     let policy = text(spec, "dnsPolicy");
-    let supported = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+    let supported = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(errors, &path.child("dnsPolicy"), policy, supported);
     let (config, at) = (&spec["dnsConfig"], path.child("dnsConfig"));
     let servers = items(config, "nameservers");
@@ -182,8 +178,8 @@ fn security_context(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
             errors.push(Error::invalid(&groups.index(i), gid, "must be between 0 and 2147483647, inclusive"));
         }
     }
-    container::profile(errors, &path.child("seccompProfile"), &context["seccompProfile"]);
-    container::profile(errors, &path.child("appArmorProfile"), &context["appArmorProfile"]);
+    container::profile(errors, &path.child("seccompProfile"), &context["seccompProfile"], "seccomp");
+    container::profile(errors, &path.child("appArmorProfile"), &context["appArmorProfile"], "AppArmor");
     sysctls(errors, &path.child("sysctls"), items(context, "sysctls"));
     let policy = text(context, "fsGroupChangePolicy");
     if !policy.is_empty() && !matches!(policy, "Always" | "OnRootMismatch") {
@@ -288,7 +284,7 @@ mod tests {
                     s["hostUsers"] = json!(false);
                     s["hostNetwork"] = json!(true);
                 },
-                "spec.hostNetwork: Forbidden: when `hostUsers` is false",
+                "spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false",
             ),
             (
                 |s| s["containers"][0]["resources"]["claims"] = json!([{"name": "gpu"}]),
@@ -310,7 +306,7 @@ mod tests {
                     s["containers"][0]["resizePolicy"] =
                         json!([{"resourceName": "disk", "restartPolicy": "NotRequired"}])
                 },
-                r#"spec.containers[0].resizePolicy[0].resourceName: Unsupported value: "disk": supported values: "cpu", "memory""#,
+                r#"spec.containers[0].resizePolicy: Unsupported value: "disk": supported values: "cpu", "memory""#,
             ),
             (
                 |s| s["volumes"] = json!([{"name": "d", "downwardAPI": {"items": [{"path": "x", "fieldRef": {"fieldPath": "spec.nodeName"}}]}}]),

@@ -44,15 +44,9 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
 /// A pod in a user namespace of its own shares none of the host's; sysctls of a namespace need one.
 fn host(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     if spec["hostUsers"] == false {
-        for key in ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(|k| flag(spec, k)) {
-            errors.push(Error::forbidden(&path.child(key), "when `hostUsers` is false"));
-        }
-        for list in ["containers", "initContainers"] {
-            let all = path.child(list);
-            let devices = |c: &Value| !items(c, "volumeDevices").is_empty();
-            for (i, _) in items(spec, list).iter().enumerate().filter(|(_, c)| devices(c)) {
-                let detail = "when `hostUsers` is false";
-                errors.push(Error::forbidden(&all.index(i).child("volumeDevices"), detail));
+        for (key, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+            if flag(spec, key) {
+                errors.push(Error::forbidden(&path.child(shown), "when `pod.Spec.HostUsers` is false"));
             }
         }
     }
@@ -65,10 +59,10 @@ fn host(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
         let at = list.index(i);
         let at = at.child("name");
         if ipc && flag(spec, "hostIPC") {
-            errors.push(Error::invalid(&at, text(sysctl, "name"), "may not be specified when `hostIPC` is true"));
+            errors.push(Error::invalid(&at, text(sysctl, "name"), "may not be specified when 'hostIPC' is true"));
         }
         if name.starts_with("net.") && flag(spec, "hostNetwork") {
-            errors.push(Error::invalid(&at, text(sysctl, "name"), "may not be specified when `hostNetwork` is true"));
+            errors.push(Error::invalid(&at, text(sysctl, "name"), "may not be specified when 'hostNetwork' is true"));
         }
     }
 }
@@ -109,6 +103,7 @@ fn os(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
                 "runAsGroup",
                 "supplementalGroups",
                 "supplementalGroupsPolicy",
+                "seLinuxChangePolicy",
             ] {
                 if has(&spec["securityContext"], key) {
                     errors.push(Error::forbidden(&context.child(key), detail));
@@ -134,6 +129,63 @@ fn os(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
             containers(errors, &keys, detail);
         }
         _ => {}
+    }
+}
+
+/// `validatePodMetadataAndSpec`: what holds for pods, and not for templates.
+pub(super) fn validate_of_pod(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    if text(spec, "serviceAccountName").is_empty() {
+        let list = path.child("volumes");
+        for (i, volume) in items(spec, "volumes").iter().enumerate() {
+            let at = list.index(i);
+            let at = at.child("projected");
+            let sources = at.child("sources");
+            for (j, source) in items(&volume["projected"], "sources").iter().enumerate() {
+                if has(source, "serviceAccountToken") {
+                    let detail = "must not be specified when serviceAccountName is not set";
+                    errors.push(Error::forbidden(&sources.index(j).child("serviceAccountToken"), detail));
+                }
+            }
+        }
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        let all = path.child(list);
+        for (i, c) in items(spec, list).iter().enumerate() {
+            let image = text(c, "image");
+            if image.trim() != image {
+                let detail = "must not have leading or trailing whitespace";
+                errors.push(Error::invalid(&all.index(i).child("image"), image, detail));
+            }
+        }
+    }
+}
+
+/// `validatePodResources`: what the containers ask for together fits into what the pod asks for.
+pub(super) fn pod_resources(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    if has(&spec["resources"], "claims") {
+        errors.push(Error::forbidden(&path.child("claims"), "claims cannot be set for Resources at pod-level"));
+    }
+    let requests = path.child("requests");
+    for (name, sum) in super::qos::of_containers(spec, "requests") {
+        let own = &spec["resources"]["requests"][name];
+        let amount = Quantity::from_tree(own).unwrap_or_default();
+        if sum > amount {
+            let detail = format!("must be greater than or equal to aggregate container requests of {sum}");
+            errors.push(Error::invalid(&requests.key(name), amount.to_string(), detail));
+        }
+    }
+    let containers = path.child("containers");
+    for (i, c) in items(spec, "containers").iter().enumerate() {
+        for (name, limit) in entries(&c["resources"], "limits") {
+            let of = |v: &Value| Quantity::from_tree(v).ok();
+            if let (Some(limit), Some(whole)) = (of(limit), of(&spec["resources"]["limits"][name]))
+                && limit > whole
+            {
+                let at = containers.index(i);
+                let detail = format!("must be less than or equal to pod limits of {whole}");
+                errors.push(Error::invalid(&at.key(name).child("limits"), limit.to_string(), detail));
+            }
+        }
     }
 }
 
