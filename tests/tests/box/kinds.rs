@@ -75,9 +75,9 @@ fn content(object: &Value) -> Value {
     for key in ["metadata", "apiVersion", "status"] {
         o.remove(key);
     }
-    // a controller gives a node its addresses
+    // controllers give a node its addresses and taints
     if let Some(spec) = o.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.retain(|k, _| !k.starts_with("podCIDR"));
+        spec.retain(|k, _| !k.starts_with("podCIDR") && k != "taints");
     }
     object
 }
