@@ -184,6 +184,12 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
+        if self.reason == Reason::Unknown
+            && let Some(status) = status.as_object_mut()
+        {
+            // upstream's `StatusReasonUnknown` is the empty text
+            status.remove("reason");
+        }
         let mut details = serde_json::Map::new();
         for (key, v) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
             if !v.is_empty() {

@@ -2,6 +2,8 @@
 //!
 //! A service is reached by one of its ready endpoints, from wherever the server is: [`NodeDialer::connect`].
 
+mod pool;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use ::http::{Method, Request, Uri};
 use api::Value;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use client::{BoxIo, NodeDialer};
+use client::NodeDialer;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -20,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::Lookup;
 use crate::proxy::place::{self, Reference};
+use pool::{Key, Pool, Sender};
 
 /// Of an answer.
 const MOST_BYTES: usize = 4 << 20;
@@ -29,6 +32,7 @@ const MOST_BYTES: usize = 4 << 20;
 pub struct WebhookClient {
     dialer: Arc<dyn NodeDialer>,
     lookup: Arc<dyn Lookup>,
+    pool: Arc<Pool>,
 }
 
 /// Where a `WebhookClientConfig` leads.
@@ -63,7 +67,7 @@ impl Endpoint {
 
 impl WebhookClient {
     pub fn new(dialer: Arc<dyn NodeDialer>, lookup: Arc<dyn Lookup>) -> WebhookClient {
-        WebhookClient { dialer, lookup }
+        WebhookClient { dialer, lookup, pool: Arc::default() }
     }
 
     /// Posts `body` to where a `WebhookClientConfig` (`url` or `service`, `caBundle`) leads, and answers the tree that comes
@@ -88,44 +92,77 @@ impl WebhookClient {
     }
 
     async fn exchange(&self, e: &Endpoint, config: &Value, path: &str, body: String) -> Result<(u16, Bytes), String> {
+        let bundle = config["caBundle"].as_str().unwrap_or_default();
+        let trust = self.pool.trust(bundle, || trusting(bundle))?;
+        let body = Bytes::from(body);
+        let keys: Vec<Key> = self
+            .addresses(e)
+            .await?
+            .into_iter()
+            .map(|address| Key { address, host: e.host.clone(), trust: trust.id })
+            .collect();
+        for key in &keys {
+            // one that the other end has closed meanwhile fails, and another call is as good
+            while let Some(sender) = self.pool.take(key) {
+                if let Ok(answer) = self.send(e, key, sender, path, &body).await {
+                    return Ok(answer);
+                }
+            }
+        }
+        let name = ServerName::try_from(e.host.clone()).map_err(|e| e.to_string())?;
+        let mut last = format!("lookup {}: no such host", e.host);
+        for key in &keys {
+            let io = match self.dialer.connect(key.address).await {
+                Ok(io) => io,
+                Err(error) => {
+                    last = format!("dial tcp {}: {error}", key.address);
+                    continue;
+                }
+            };
+            let tls = TlsConnector::from(trust.tls.clone());
+            let stream = tls.connect(name, io).await.map_err(|e| e.to_string())?;
+            let (sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+            // ends with its sender, or when the other end closes it
+            tokio::spawn(connection);
+            return self.send(e, key, sender, path, &body).await;
+        }
+        Err(last)
+    }
+
+    async fn send(
+        &self,
+        e: &Endpoint,
+        key: &Key,
+        mut sender: Sender,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<(u16, Bytes), String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
-        let tls = TlsConnector::from(trusting(config["caBundle"].as_str())?);
-        let name = ServerName::try_from(e.host.clone()).map_err(|e| text(&e))?;
-        let stream = tls.connect(name, self.dial(e).await?).await.map_err(|e| text(&e))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
-        // ends with the answer's body
-        tokio::spawn(connection);
+        sender.ready().await.map_err(|e| text(&e))?;
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)
             .header(HOST, format!("{}:{}", e.host, e.port))
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, */*")
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body.clone()))
             .map_err(|e| text(&e))?;
         let answer = sender.send_request(request).await.map_err(|e| text(&e))?;
         let code = answer.status().as_u16();
         let bytes = Limited::new(answer.into_body(), MOST_BYTES).collect().await.map_err(|e| text(&e))?;
+        self.pool.put(key.clone(), sender);
         Ok((code, bytes.to_bytes()))
     }
 
-    async fn dial(&self, e: &Endpoint) -> Result<BoxIo, String> {
-        let addresses: Vec<SocketAddr> = match &e.service {
-            Some((namespace, name)) => vec![self.resolve(namespace, name, e.port)?],
+    async fn addresses(&self, e: &Endpoint) -> Result<Vec<SocketAddr>, String> {
+        match &e.service {
+            Some((namespace, name)) => Ok(vec![self.resolve(namespace, name, e.port)?]),
             None => {
                 let found = tokio::net::lookup_host((e.host.as_str(), e.port)).await;
-                found.map_err(|e| e.to_string())?.collect()
-            }
-        };
-        let mut last = format!("lookup {}: no such host", e.host);
-        for address in addresses {
-            match self.dialer.connect(address).await {
-                Ok(io) => return Ok(io),
-                Err(error) => last = format!("dial tcp {address}: {error}"),
+                Ok(found.map_err(|e| e.to_string())?.collect())
             }
         }
-        Err(last)
     }
 
     /// A ready endpoint of a service.
@@ -165,17 +202,17 @@ fn refused(code: u16, body: &[u8]) -> String {
 }
 
 /// Trusts the authorities of a `caBundle`, else the machine's.
-fn trusting(bundle: Option<&str>) -> Result<Arc<ClientConfig>, String> {
+fn trusting(bundle: &str) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    match bundle.filter(|b| !b.is_empty()) {
-        Some(bundle) => {
+    match bundle {
+        bundle if !bundle.is_empty() => {
             let pem = STANDARD.decode(bundle).map_err(|e| format!("caBundle: {e}"))?;
             let all = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
             if roots.add_parsable_certificates(all).0 == 0 {
                 return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
             }
         }
-        None => {
+        _ => {
             let pem = std::fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
             roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
         }
@@ -206,6 +243,6 @@ mod tests {
             assert_eq!(of(config), Ok((want.0.to_owned(), want.1, want.2.to_owned(), want.3)));
         }
         assert!(of(json!({})).is_err());
-        assert!(trusting(Some("YQ==")).is_err());
+        assert!(trusting("YQ==").is_err());
     }
 }

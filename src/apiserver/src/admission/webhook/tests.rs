@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use api::{Status, Value};
 use async_trait::async_trait;
@@ -39,6 +40,7 @@ struct Fake {
     address: SocketAddr,
     ca: String,
     reviews: Arc<Mutex<Vec<Value>>>,
+    handshakes: Arc<AtomicU32>,
 }
 
 impl Fake {
@@ -50,12 +52,18 @@ impl Fake {
         Arc::make_mut(&mut tls).alpn_protocols.clear();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let reviews: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let fake =
-            Fake { address: listener.local_addr().unwrap(), ca: STANDARD.encode(ca.pem()), reviews: reviews.clone() };
+        let fake = Fake {
+            address: listener.local_addr().unwrap(),
+            ca: STANDARD.encode(ca.pem()),
+            reviews: reviews.clone(),
+            handshakes: Arc::default(),
+        };
+        let handshakes = fake.handshakes.clone();
         tokio::spawn(async move {
             let acceptor = TlsAcceptor::from(tls);
             while let Ok((socket, _)) = listener.accept().await {
                 let Ok(stream) = acceptor.accept(socket).await else { continue };
+                handshakes.fetch_add(1, Ordering::Relaxed);
                 let (reviews, response) = (reviews.clone(), response.clone());
                 let serve = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                     let (reviews, response) = (reviews.clone(), response.clone());
@@ -173,6 +181,7 @@ async fn connections_and_evictions_are_shown_as_what_they_are() {
     );
     let eviction = json!({"metadata": {"name": "p"}});
     assert!(write(&validating, &pods("eviction"), eviction, false, false).await.result.is_err());
+    assert_eq!(fake.handshakes.load(Ordering::Relaxed), 1, "a connection serves many calls");
     let reviews = fake.reviews.lock();
     let [exec, eviction] = [&reviews[0]["request"], &reviews[1]["request"]];
     assert_eq!((&exec["operation"], &exec["object"]["command"]), (&json!("CONNECT"), &json!(["sh"])));
