@@ -42,7 +42,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
             q.add(ObjectKey::of(pod));
         }
         // one that is done or gone uses nothing
-        if c.new.as_ref().is_none_or(|p| p.view::<Pod>().is_ok_and(|p| pods::is_terminated(p))) {
+        if c.new.as_ref().is_none_or(|p| p.view::<Pod>().is_ok_and(pods::is_terminated)) {
             for claim in me.claims.list(Some(pod.namespace())).iter().filter(|c| is_of(c, pod) || uses(c, pod)) {
                 used.add(ObjectKey::of(claim));
             }

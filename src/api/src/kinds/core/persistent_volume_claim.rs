@@ -11,7 +11,7 @@ use crate::kinds::tree::{child, has, items, made, or, or_zero, same, text};
 use crate::kinds::workload::validate_label_selector;
 use crate::names;
 use crate::quantity::Quantity;
-use crate::strategy::{AGE, Column, NAME, age, set};
+use crate::strategy::{AGE, Column, NAME, age, copy, set};
 
 pub(super) struct PersistentVolumeClaim;
 
@@ -38,11 +38,6 @@ pub(crate) fn default(claim: &mut Value) {
 /// `ValidatePersistentVolumeClaimSpec`
 pub(crate) fn validate_spec(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
     access_modes_of(errors, path, spec);
-    let modes = items(spec, "accessModes");
-    if modes.len() > 1 && modes.iter().any(|m| m == "ReadWriteOncePod") {
-        let detail = "may not use ReadWriteOncePod with other access modes";
-        errors.push(field::Error::forbidden(&path.child("accessModes"), detail));
-    }
     if has(spec, "selector") {
         validate_label_selector(errors, &path.child("selector"), &spec["selector"]);
     }
@@ -67,15 +62,13 @@ pub(crate) fn validate_spec(errors: &mut Vec<field::Error>, path: &Path, spec: &
         }
     }
     let resources = path.child("resources");
+    let path = resources.key("storage");
     match spec["resources"]["requests"].get("storage") {
-        None => errors.push(field::Error::required(&resources.child("storage"), "")),
-        Some(v) => {
-            let path = resources.child("storage");
-            match Quantity::from_tree(v) {
-                Ok(q) if q.sign() > 0 => {}
-                _ => errors.push(field::Error::invalid(&path, v.clone(), "must be greater than zero")),
-            }
-        }
+        None => errors.push(field::Error::required(&path, "")),
+        Some(v) => match Quantity::from_tree(v) {
+            Ok(q) if q.sign() > 0 => {}
+            _ => errors.push(field::Error::invalid(&path, v.clone(), "must be greater than zero")),
+        },
     }
 }
 
@@ -132,12 +125,12 @@ impl Strategy for PersistentVolumeClaim {
         let (mut spec, mut was) = (new["spec"].clone(), old["spec"].clone());
         let size = |s: &Value| Quantity::from_tree(&s["resources"]["requests"]["storage"]).unwrap_or_default();
         let (wants, had) = (size(&spec), size(&was));
-        let bound = text(&old["status"], "phase") == "Bound";
-        for s in [&mut spec, &mut was] {
-            set(s, "volumeAttributesClassName", None);
-            if bound {
-                set(s, "resources", None);
-            }
+        let bound = text(&new["status"], "phase") == "Bound";
+        if bound && has(&spec["resources"], "requests") {
+            spec["resources"]["requests"]["storage"] = was["resources"]["requests"]["storage"].clone();
+        }
+        if bound && has(&spec, "volumeAttributesClassName") {
+            copy(&mut spec, &was, "volumeAttributesClassName");
         }
         // the binder fills these in once
         for field in ["volumeName", "storageClassName"] {
@@ -150,9 +143,23 @@ impl Strategy for PersistentVolumeClaim {
             let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             errors.push(field::Error::forbidden(&path, detail));
         }
-        if wants < had {
+        // a claim whose volume could not grow may be made smaller again, down to what it has
+        let capacity = Quantity::from_tree(&old["status"]["capacity"]["storage"]).unwrap_or_default();
+        if wants < had && wants <= capacity {
             let (resources, detail) = (path.child("resources"), "field can not be less than status.capacity");
             errors.push(field::Error::forbidden(&resources.child("requests").child("storage"), detail));
+        }
+        if text(&new["spec"], "volumeMode") != text(&old["spec"], "volumeMode") {
+            let value = new["spec"]["volumeMode"].clone();
+            errors.push(field::Error::invalid(&Path::root("volumeMode"), value, "field is immutable"));
+        }
+        if has(&old["spec"], "volumeAttributesClassName") && text(&new["spec"], "volumeAttributesClassName").is_empty()
+        {
+            let detail = match has(&new["spec"], "volumeAttributesClassName") {
+                true => "update from non-nil value to an empty string is forbidden",
+                false => "update from non-nil value to nil is forbidden",
+            };
+            errors.push(field::Error::forbidden(&path.child("volumeAttributesClassName"), detail));
         }
         errors
     }

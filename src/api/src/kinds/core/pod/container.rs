@@ -165,9 +165,6 @@ fn ports(errors: &mut Vec<Error>, path: &Path, ports: &[Value]) {
             0 => errors.push(Error::required(&path.child("containerPort"), "")),
             n => net::port_number(errors, &path.child("containerPort"), n),
         }
-        if !text(port, "hostIP").is_empty() {
-            net::ip(errors, &path.child("hostIP"), text(port, "hostIP"));
-        }
         match number(port, "hostPort") {
             0 => {}
             n => net::port_number(errors, &path.child("hostPort"), n),

@@ -168,7 +168,7 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
     let path = Path::root("spec");
     if super::qos(new) != super::qos(old) {
         let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.push(Error::invalid(&Path::root("metadata"), super::qos(new), detail));
+        errors.push(Error::invalid(&path, text(&new["status"], "qosClass"), detail));
     }
     let containers = path.child("containers");
     for (i, c) in items(&new["spec"], "containers").iter().enumerate() {
@@ -184,9 +184,8 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
 /// Amounts of processor and memory may change, and nothing may go.
 fn resized(errors: &mut Vec<Error>, path: &Path, now: &Value, was: &Value) {
     for key in ["limits", "requests"] {
-        for resource in ["cpu", "memory"].into_iter().filter(|r| has(&was[key], r) && !has(&now[key], r)) {
-            let at = path.child(key);
-            errors.push(Error::forbidden(&at.key(resource), &format!("resource {key} cannot be removed")));
+        if entries(was, key).any(|(resource, _)| !has(&now[key], resource)) {
+            errors.push(Error::forbidden(&path.child(key), &format!("resource {key} cannot be removed")));
         }
         let rest = |r: &Value| {
             let mut all = r[key].clone();
@@ -195,7 +194,7 @@ fn resized(errors: &mut Vec<Error>, path: &Path, now: &Value, was: &Value) {
             all
         };
         if !same(&rest(now), &rest(was)) {
-            errors.push(Error::forbidden(path, "only cpu and memory resources are mutable"));
+            errors.push(Error::forbidden(&Path::root("spec"), "only cpu and memory resources are mutable"));
         }
     }
 }

@@ -22,13 +22,14 @@ pub(super) fn validate(service: &Value) -> Vec<Error> {
         "LoadBalancer" if headless => errors.push(may_not_be_none(path, kind)),
         "NodePort" if headless => errors.push(may_not_be_none(path, kind)),
         "ExternalName" => {
+            let given = !items(spec, "clusterIPs").is_empty() || !text(spec, "clusterIP").is_empty();
             for (field, present) in [
-                ("clusterIPs", !items(spec, "clusterIPs").is_empty()),
-                ("clusterIP", !text(spec, "clusterIP").is_empty()),
+                ("clusterIPs", given),
+                ("ipFamilies", !items(spec, "ipFamilies").is_empty()),
+                ("ipFamilyPolicy", has(spec, "ipFamilyPolicy")),
             ] {
                 if present {
-                    errors.push(Error::forbidden(&path.child(field), "may not be set when `type` is 'ExternalName'"));
-                    break;
+                    errors.push(Error::forbidden(&path.child(field), "may not be set for ExternalName services"));
                 }
             }
             let host = text(spec, "externalName").trim_end_matches('.');
@@ -93,7 +94,7 @@ fn validate_ports(errors: &mut Vec<Error>, path: &Path, ports: &[Value], kind: &
         seen.push((protocol, number_));
         let node_port = number(port, "nodePort");
         if node_port != 0 {
-            if kind == "ClusterIP" || kind == "ExternalName" {
+            if kind == "ClusterIP" {
                 let detail = format!("may not be used when `type` is '{kind}'");
                 errors.push(Error::forbidden(&path.child("nodePort"), &detail));
             } else if node_ports.contains(&(protocol, node_port)) {
@@ -190,7 +191,7 @@ fn validate_load_balancer(errors: &mut Vec<Error>, path: &Path, spec: &Value, ki
         errors.push(Error::required(&path.child("allocateLoadBalancerNodePorts"), ""));
     }
     let ranges = items(spec, "loadBalancerSourceRanges");
-    let at = path.child("loadBalancerSourceRanges");
+    let at = path.child("LoadBalancerSourceRanges");
     if !ranges.is_empty() && kind != "LoadBalancer" {
         errors.push(Error::forbidden(&at, only));
     }
@@ -257,6 +258,13 @@ pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<Error> {
         if spec.get("loadBalancerClass") != was.get("loadBalancerClass") {
             errors.push(Error::invalid(&at, spec["loadBalancerClass"].clone(), "may not change once set"));
         }
+    }
+    let needs_check = |s: &Value| text(s, "type") == "LoadBalancer" && text(s, "externalTrafficPolicy") == "Local";
+    if needs_check(spec)
+        && needs_check(was)
+        && number(spec, "healthCheckNodePort") != number(was, "healthCheckNodePort")
+    {
+        errors.push(Error::forbidden(&path.child("healthCheckNodePort"), "field is immutable"));
     }
     errors
 }
