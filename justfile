@@ -40,3 +40,7 @@ bench *ARGS:
 # the schema of the built-in kinds, from Kubernetes' definitions
 schema:
     python3 src/api/data/generate.py
+
+# one of fuzz/targets for a while, with what `cargo install cargo-fuzz` gives; what it finds stays in the target directory
+fuzz TARGET SECONDS="600":
+    ./fuzz/run {{TARGET}} {{SECONDS}}
