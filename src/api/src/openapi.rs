@@ -19,7 +19,7 @@ mod v3;
 use crate::{Kind, Registry};
 
 pub use custom::Trees;
-pub use v2::{v2, v2_protobuf};
+pub use v2::{Extra, v2, v2_protobuf};
 pub use v3::{v3, v3_index};
 
 /// The media type by which clients ask for [`v2_protobuf`] (in `Accept`).

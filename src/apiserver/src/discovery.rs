@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::Engine;
+use crate::aggregation::{Aggregation, priority};
 use crate::engine::Routes;
 use crate::http::negotiate::{self, Shape};
 use crate::http::output::{self, Wanted};
@@ -28,6 +29,7 @@ const GIT_COMMIT: &str = match option_env!("SKIFF_GIT_COMMIT") {
 };
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// OpenAPI documents as they were made for one set of routes, packed.
 #[derive(Default)]
@@ -40,21 +42,22 @@ impl Discovery {
     pub async fn answer(
         &self,
         engine: &Arc<Engine>,
+        aggregation: &Aggregation,
         path: &str,
         headers: &HeaderMap,
         query: &Query,
     ) -> Result<Response<Body>, Status> {
         let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
         if parts.first() == Some(&"openapi") {
-            return self.openapi(engine, &parts[1..], headers).await;
+            return self.openapi(engine, aggregation, &parts[1..], headers).await;
         }
         let accepted = negotiate::accepted(headers)?;
-        let groups = || all_groups(engine);
+        let groups = || all_groups(engine, aggregation);
         let tree = match parts.as_slice() {
-            ["api"] | ["apis"] if accepted.shape == Shape::Discovery => {
-                return Ok(aggregated(engine, parts[0] == "api"));
+            ["api"] | ["apis"] if matches!(accepted.shape, Shape::Discovery | Shape::DiscoveryBeta) => {
+                return Ok(aggregated(engine, aggregation, parts[0] == "api", accepted.shape == Shape::DiscoveryBeta));
             }
-            [] => json!({"paths": paths(engine)}),
+            [] => json!({"paths": paths(engine, aggregation)}),
             ["version"] => version(),
             ["api"] => json!({
                 "kind": "APIVersions", "versions": ["v1"],
@@ -82,21 +85,37 @@ impl Discovery {
     async fn openapi(
         &self,
         engine: &Arc<Engine>,
+        aggregation: &Aggregation,
         parts: &[&str],
         headers: &HeaderMap,
     ) -> Result<Response<Body>, Status> {
         let routes = engine.routes();
         let asked = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let protobuf = asked.contains("spec.v2@v1.0+protobuf");
+        let others = !aggregation.all().is_empty();
+        if let (true, ["v3", "apis", group, version]) = (others, parts)
+            && let Some(remote) = aggregation.find(group, version)
+        {
+            return remote.v3(headers).await;
+        }
+        let extra = if others && parts == ["v2"] { aggregation.v2_parts().await } else { openapi::Extra::default() };
+        // what others say may change at any time
+        let lasting = !others || !matches!(parts, ["v2" | "v3"]);
+        let entries = if others && parts == ["v3"] { aggregation.v3_entries().await } else { Vec::new() };
         type Make = Box<dyn FnOnce(&Routes, openapi::Trees) -> Option<Vec<u8>> + Send>;
         let (content_type, make): (&'static str, Make) = match parts {
-            ["v2"] if protobuf => {
-                (openapi::V2_PROTOBUF_CONTENT_TYPE, Box::new(|r, t| Some(openapi::v2_protobuf(&r.registry, t))))
-            }
-            ["v2"] => ("application/json", Box::new(|r, t| Some(openapi::v2(&r.registry, t)))),
+            ["v2"] if protobuf => (
+                openapi::V2_PROTOBUF_CONTENT_TYPE,
+                Box::new(move |r, t| Some(openapi::v2_protobuf(&r.registry, t, &extra))),
+            ),
+            ["v2"] => ("application/json", Box::new(move |r, t| Some(openapi::v2(&r.registry, t, &extra)))),
             ["v3"] => (
                 "application/json",
-                Box::new(|r, _| Some(output::json_bytes(&openapi::v3_index(&r.registry)).to_vec())),
+                Box::new(move |r, _| {
+                    let mut index = openapi::v3_index(&r.registry);
+                    entries.into_iter().for_each(|(name, entry)| index["paths"][name] = entry);
+                    Some(output::json_bytes(&index).to_vec())
+                }),
             ),
             ["v3", "api", version] | ["v3", "apis", "", version] => {
                 let version = (*version).to_owned();
@@ -109,7 +128,7 @@ impl Discovery {
             _ => return Err(not_found()),
         };
         let name = format!("{} {content_type}", parts.join("/"));
-        let packed = match self.cached(&routes, &name) {
+        let packed = match self.cached(&routes, &name).filter(|_| lasting) {
             Some(packed) => packed,
             None => {
                 let (of, store) = (routes.clone(), engine.store().clone());
@@ -120,7 +139,9 @@ impl Discovery {
                     .await
                     .map_err(Status::internal)?;
                 let packed = made.ok_or_else(not_found)?.map_err(Status::internal)?;
-                self.keep(&routes, name, packed.clone());
+                if lasting {
+                    self.keep(&routes, name, packed.clone());
+                }
                 packed
             }
         };
@@ -172,16 +193,30 @@ fn version() -> Value {
     })
 }
 
-/// All groups with their versions; those of virtual kinds too.
-fn all_groups(engine: &Engine) -> Vec<(String, Vec<String>)> {
+/// All groups with their versions, in upstream's order; those of virtual kinds and of other API servers too.
+fn all_groups(engine: &Engine, aggregation: &Aggregation) -> Vec<(String, Vec<String>)> {
     let mut groups = engine.routes().groups();
-    for kind in engine.specials().virtuals() {
-        match groups.iter_mut().find(|(g, _)| g == kind.group) {
-            Some((_, versions)) if versions.iter().any(|v| v == kind.version) => {}
-            Some((_, versions)) => versions.push(kind.version.into()),
-            None => groups.push((kind.group.into(), vec![kind.version.into()])),
-        }
+    let mut add = |group: &str, version: &str| match groups.iter_mut().find(|(g, _)| g == group) {
+        Some((_, versions)) if versions.iter().any(|v| v == version) => {}
+        Some((_, versions)) => versions.push(version.into()),
+        None => groups.push((group.into(), vec![version.into()])),
+    };
+    engine.specials().virtuals().for_each(|kind| add(kind.group, kind.version));
+    let remotes = aggregation.all();
+    remotes.keys().for_each(|(group, version)| add(group, version));
+    let place = |group: &str, version: &str| {
+        let remote = remotes.get(&(group.to_owned(), version.to_owned()));
+        remote.map_or_else(|| priority::of(group, version), |r| r.priority)
+    };
+    // those of other API servers stand where they want to
+    for (group, versions) in groups.iter_mut().filter(|(g, _)| remotes.keys().any(|(group, _)| group == g)) {
+        versions.sort_by_cached_key(|v| (-place(group, v).1, api::crd::definition::priority(v)));
     }
+    groups.sort_by_cached_key(|(group, versions)| {
+        let highest = versions.iter().map(|v| place(group, v).0).max();
+        // a resource that has moved is found in its new home first
+        (group == "extensions", highest.map(|p| -p), group.clone())
+    });
     groups
 }
 
@@ -201,32 +236,42 @@ fn resource_list(engine: &Engine, group: &str, version: &str) -> Option<Value> {
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all}))
 }
 
-fn aggregated(engine: &Engine, core: bool) -> Response<Body> {
+fn aggregated(engine: &Engine, aggregation: &Aggregation, core: bool, beta: bool) -> Response<Body> {
     let item = |(name, versions): &(String, Vec<String>)| {
         let version = |v: &String| {
-            let resources = resources::aggregated(&resources(engine, name, v));
-            json!({"version": v, "freshness": "Current", "resources": resources})
+            let (all, fresh) = match aggregation.find(name, v) {
+                None => (resources(engine, name, v), true),
+                Some(remote) => {
+                    let (all, fresh) = remote.resources();
+                    (all.iter().map(|r| Resource::of(r, name, v)).collect(), fresh)
+                }
+            };
+            let freshness = if fresh { "Current" } else { "Stale" };
+            json!({"version": v, "freshness": freshness, "resources": resources::aggregated(&all)})
         };
         let versions: Vec<Value> = versions.iter().map(version).collect();
         let metadata =
             if core { json!({"creationTimestamp": null}) } else { json!({"name": name, "creationTimestamp": null}) };
         json!({"metadata": metadata, "versions": versions})
     };
-    let items: Vec<Value> = all_groups(engine).iter().filter(|(g, _)| g.is_empty() == core).map(item).collect();
+    let items: Vec<Value> =
+        all_groups(engine, aggregation).iter().filter(|(g, _)| g.is_empty() == core).map(item).collect();
     let list = json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
+        "kind": "APIGroupDiscoveryList", "metadata": {}, "items": items,
+        "apiVersion": if beta { "apidiscovery.k8s.io/v2beta1" } else { "apidiscovery.k8s.io/v2" },
     });
-    let mut answer = output::response(200, AGGREGATED, Body::Full(output::json_bytes(&list)));
+    let content_type = if beta { AGGREGATED_BETA } else { AGGREGATED };
+    let mut answer = output::response(200, content_type, Body::Full(output::json_bytes(&list)));
     answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     answer
 }
 
-fn paths(engine: &Engine) -> Vec<String> {
+fn paths(engine: &Engine, aggregation: &Aggregation) -> Vec<String> {
     let mut all: Vec<String> =
         ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
             .map(String::from)
             .to_vec();
-    for (group, versions) in all_groups(engine) {
+    for (group, versions) in all_groups(engine, aggregation) {
         let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
         all.extend(versions.iter().map(|v| format!("{root}/{v}")));
         if !group.is_empty() {

@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod agents;
+mod aggregation;
 mod attributes;
 pub mod audit;
 pub mod authn;
@@ -33,6 +34,7 @@ pub mod special;
 pub mod subresource;
 pub mod webhook;
 
+pub use aggregation::FrontProxy;
 pub use attributes::{Attributes, Authenticator, Authorizer, Decision, User, Verb};
 pub use bootstrap::Address;
 pub use engine::Engine;

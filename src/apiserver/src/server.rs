@@ -10,6 +10,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Plugin};
+use crate::aggregation::Aggregation;
 use crate::audit::{Audit, Audited};
 use crate::client::Local;
 use crate::discovery::Discovery;
@@ -75,6 +76,7 @@ impl Server {
         let server = Server {
             front: Arc::new(Front {
                 engine,
+                aggregation: Arc::default(),
                 authenticator,
                 discovery,
                 health,
@@ -100,6 +102,12 @@ impl Server {
     pub fn set_dialer(&self, dialer: Arc<dyn NodeDialer>) {
         let client = WebhookClient::new(dialer, self.front.engine.store().clone());
         self.front.engine.set_converter(Arc::new(client));
+    }
+    pub(crate) fn aggregation(&self) -> &Arc<Aggregation> {
+        &self.front.aggregation
+    }
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.front.stop
     }
     /// The checks behind `/readyz` and its like.
     pub fn health(&self) -> &Health {

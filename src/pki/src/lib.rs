@@ -5,6 +5,8 @@
 //!            /client-ca.{crt,key}   signs what clients show         ──► the API server trusts it (CN: user, O: groups)
 //!            /server.{crt,key}      the API server's own, by server-ca
 //!            /admin.{crt,key}       system:masters, by client-ca
+//!            /request-header-ca.{crt,key}   signs who may speak for users ──► aggregated API servers trust it
+//!            /front-proxy.{crt,key} system:auth-proxy, by request-header-ca: what they are shown
 //!            /service.key           signs service-account tokens (ES256)
 //!        /token                     K10<sha256 of server-ca's DER>::server:<secret>
 //!        /agent-token               with --agent-token: K10<…>::node:<secret>
@@ -27,7 +29,7 @@ pub use authority::Authority;
 pub use error::Error;
 pub use identity::{Identity, Profile};
 pub use kubeconfig::kubeconfig;
-pub use pki::{AGENT_TOKEN, Options, Pki, TOKEN};
+pub use pki::{AGENT_TOKEN, FRONT_PROXY, Options, Pki, TOKEN};
 pub use request::{BACKDATE, SigningRequest, requested};
 pub use tls::{certificate, client_config, client_config_pem, server_config};
 pub use token::{JoinToken, NODE, SERVER, Secret, ca_hash, same_secret};

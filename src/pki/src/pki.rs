@@ -26,6 +26,9 @@ pub struct Options {
     pub agent_token: Option<String>,
 }
 
+/// The name on [`Pki::front_proxy`].
+pub const FRONT_PROXY: &str = "system:auth-proxy";
+
 pub struct Pki {
     pub server_ca: Authority,
     pub client_ca: Authority,
@@ -33,6 +36,10 @@ pub struct Pki {
     pub server: Identity,
     /// `system:masters`.
     pub admin: Identity,
+    /// Vouches for who may say in a header for whom a request is: this server, to the API servers behind it.
+    pub request_header_ca: Authority,
+    /// What this server shows them: `system:auth-proxy`.
+    pub front_proxy: Identity,
     /// PKCS#8 DER of the ES256 key that signs service-account tokens.
     pub service_account_key: Vec<u8>,
     /// The point of the same, SEC 1, uncompressed.
@@ -58,6 +65,9 @@ impl Pki {
         let server = Identity::open(&tls, "server", &server_ca, &serving, now)?;
         let admins = Profile::client("system:admin", &["system:masters"]);
         let admin = Identity::open(&tls, "admin", &client_ca, &admins, now)?;
+        let request_header_ca = Authority::open(&tls, "request-header-ca", now)?;
+        let proxy = Profile::client(FRONT_PROXY, &[]);
+        let front_proxy = Identity::open(&tls, "front-proxy", &request_header_ca, &proxy, now)?;
         let service = service_key(&tls.join("service.key"))?;
         let token = join_token(&dir.join(TOKEN), &server_ca, options.token.as_deref())?;
         let agent_token = agent_token(&dir.join(AGENT_TOKEN), &server_ca, options.agent_token.as_deref(), &token)?;
@@ -66,6 +76,8 @@ impl Pki {
             client_ca,
             server,
             admin,
+            request_header_ca,
+            front_proxy,
             service_account_public_key: service.public_key_raw().to_vec(),
             service_account_key: service.serialize_der(),
             token,

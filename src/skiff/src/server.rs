@@ -152,6 +152,13 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         cluster_dns: (!flags.disable.contains(&Component::Dns)).then_some(cluster_dns(&flags)),
     };
     server.publish(&address).await.context("the kubernetes service")?;
+    let front = apiserver::FrontProxy {
+        identity: pki.front_proxy.clone(),
+        name: pki::FRONT_PROXY,
+        authority: pki.request_header_ca.pem().to_owned(),
+        client_authority: pki.client_ca.pem().to_owned(),
+    };
+    server.aggregate(dialer.clone(), front).await.context("aggregated APIs")?;
     let manager = server.client(User::system("system:kube-controller-manager"));
     tasks.spawn(agents::follow(manager.clone(), clock.clone(), bootstrap, hub, server.clone(), stop.clone()));
     if !flags.disable.contains(&Component::Controllers) {

@@ -16,7 +16,7 @@ fn references(v: &Value, prefix: &str, out: &mut BTreeSet<String>) {
 
 #[test]
 fn v2_is_closed_and_tells_what_kubectl_asks() {
-    let doc: Value = serde_json::from_slice(&v2(&registry(), &|_| None)).unwrap();
+    let doc: Value = serde_json::from_slice(&v2(&registry(), &|_| None, &Extra::default())).unwrap();
     let mut wanted = BTreeSet::new();
     references(&doc, "#/definitions/", &mut wanted);
     let definitions = doc["definitions"].as_object().unwrap();
@@ -95,8 +95,8 @@ fn fields(mut m: &[u8]) -> Vec<(u64, &[u8])> {
 #[test]
 fn protobuf_holds_what_json_holds() {
     let registry = registry();
-    let doc: Value = serde_json::from_slice(&v2(&registry, &|_| None)).unwrap();
-    let proto = v2_protobuf(&registry, &|_| None);
+    let doc: Value = serde_json::from_slice(&v2(&registry, &|_| None, &Extra::default())).unwrap();
+    let proto = v2_protobuf(&registry, &|_| None, &Extra::default());
     let document = fields(&proto);
     let message = |number| document.iter().find(|(n, _)| *n == number).unwrap().1;
     let names = |m| -> Vec<String> {

@@ -10,8 +10,15 @@ use super::paths::{Operation, Path, Query, paths};
 use super::{META, VERSION, definition_name, group_versions, proto};
 use crate::Registry;
 
+/// What other API servers add: paths and definitions by name. Of a definition that is known already, ours counts.
+#[derive(Debug, Default)]
+pub struct Extra {
+    pub paths: Vec<(String, Value)>,
+    pub definitions: Vec<(String, Value)>,
+}
+
 /// The document as JSON.
-pub fn v2(registry: &Registry, trees: Trees) -> Vec<u8> {
+pub fn v2(registry: &Registry, trees: Trees, extra: &Extra) -> Vec<u8> {
     let head = head();
     let mut out = Vec::with_capacity(2 << 20);
     out.extend_from_slice(b"{\"swagger\":\"2.0\"");
@@ -20,13 +27,13 @@ pub fn v2(registry: &Registry, trees: Trees) -> Vec<u8> {
     }
     out.extend_from_slice(b",\"paths\":{");
     let mut comma: &[u8] = b"";
-    each_path(registry, |path, item| {
+    each_path(registry, extra, |path, item| {
         write(&mut out, comma, path, &item);
         comma = b",";
     });
     out.extend_from_slice(b"},\"definitions\":{");
     comma = b"";
-    each_definition(registry, trees, |name, tree| {
+    each_definition(registry, trees, extra, |name, tree| {
         write(&mut out, comma, name, &tree);
         comma = b",";
     });
@@ -35,10 +42,10 @@ pub fn v2(registry: &Registry, trees: Trees) -> Vec<u8> {
 }
 
 /// The document as `com.github.proto-openapi.spec.v2@v1.0+protobuf`, which every kubectl prefers.
-pub fn v2_protobuf(registry: &Registry, trees: Trees) -> Vec<u8> {
+pub fn v2_protobuf(registry: &Registry, trees: Trees, extra: &Extra) -> Vec<u8> {
     let mut document = proto::Document::new(&head());
-    each_path(registry, |path, item| document.path(path, &item));
-    each_definition(registry, trees, |name, tree| document.definition(name, &tree));
+    each_path(registry, extra, |path, item| document.path(path, &item));
+    each_definition(registry, trees, extra, |name, tree| document.definition(name, &tree));
     document.finish()
 }
 
@@ -59,7 +66,13 @@ fn head() -> Value {
     })
 }
 
-fn each_definition(registry: &Registry, trees: Trees, mut f: impl FnMut(&str, Value)) {
+fn each_definition(registry: &Registry, trees: Trees, extra: &Extra, mut f: impl FnMut(&str, Value)) {
+    let mut known = BTreeSet::new();
+    let mut f = |name: &str, tree: Value| {
+        if extra.definitions.is_empty() || known.insert(name.to_owned()) {
+            f(name, tree);
+        }
+    };
     let mut roots: BTreeSet<String> = BTreeSet::new();
     for (group, version) in group_versions(registry) {
         for operation in paths(registry, &group, &version).into_iter().flat_map(|p| p.operations) {
@@ -73,13 +86,19 @@ fn each_definition(registry: &Registry, trees: Trees, mut f: impl FnMut(&str, Va
     for (kind, _, version) in served(registry) {
         custom::definitions(kind, version, trees, false, &mut f);
     }
+    for (name, tree) in &extra.definitions {
+        f(name, tree.clone());
+    }
 }
 
-fn each_path(registry: &Registry, mut f: impl FnMut(&str, Value)) {
+fn each_path(registry: &Registry, extra: &Extra, mut f: impl FnMut(&str, Value)) {
     for (group, version) in group_versions(registry) {
         for path in paths(registry, &group, &version) {
             f(&path.path, item(&path));
         }
+    }
+    for (path, item) in &extra.paths {
+        f(path, item.clone());
     }
 }
 

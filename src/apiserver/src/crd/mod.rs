@@ -11,6 +11,8 @@ mod cleanup;
 mod convert;
 mod status;
 
+pub(crate) use status::set as set_condition;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -18,7 +18,7 @@ pub(super) struct Report {
 }
 
 /// Sets a condition; the time tells when its status changed.
-pub(super) fn set(tree: &mut Value, kind: &str, status: bool, reason: &str, message: &str) {
+pub(crate) fn set(tree: &mut Value, kind: &str, status: bool, reason: &str, message: &str) {
     let status = if status { "True" } else { "False" };
     if !tree["status"]["conditions"].is_array() {
         tree["status"]["conditions"] = json!([]);

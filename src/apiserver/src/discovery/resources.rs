@@ -83,6 +83,25 @@ pub(super) fn resources(engine: &Engine, group: &str, version: &str) -> Vec<Reso
 }
 
 impl Resource {
+    /// A line of the APIResourceList that another API server answered for `group/version`.
+    pub fn of(line: &Value, group: &str, version: &str) -> Resource {
+        let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let list = |key: &str| -> Vec<String> {
+            line[key].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+        };
+        Resource {
+            name: text("name"),
+            singular: text("singularName"),
+            namespaced: line["namespaced"] == true,
+            kind: text("kind"),
+            home: line["version"].as_str().filter(|v| !v.is_empty()).map(|v| (text("group"), v.to_owned())),
+            verbs: list("verbs"),
+            short_names: list("shortNames"),
+            categories: list("categories"),
+            of: (group.to_owned(), version.to_owned()),
+        }
+    }
+
     pub fn classic(&self) -> Value {
         let mut tree = json!({
             "name": self.name, "singularName": self.singular, "namespaced": self.namespaced, "kind": self.kind,

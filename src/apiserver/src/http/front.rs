@@ -18,6 +18,7 @@ use super::output::{self, Wanted};
 use super::query::{Query, manager_of_agent};
 use super::route::{self, Info};
 use super::{Body, gzip, verbs};
+use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, Origin, Record, noting};
 use crate::authn::{anonymous, impersonate, is_public};
 use crate::authz::forbidden;
@@ -52,6 +53,7 @@ pub(crate) struct Peer {
 
 pub(crate) struct Front {
     pub engine: Arc<Engine>,
+    pub aggregation: Arc<Aggregation>,
     pub authenticator: Arc<dyn Authenticator>,
     pub discovery: discovery::Discovery,
     pub health: health::Health,
@@ -149,6 +151,10 @@ impl Front {
             trace.record = self.record(&attributes, peer, &request, id, Some(&own));
             let _seat = self.seat(&attributes).await?;
             self.decide(&attributes, trace)?;
+            if let Some(remote) = self.aggregation.find_path(path) {
+                let answer = aggregation::serve(&remote, &attributes.user, request);
+                return tokio::time::timeout(TIMEOUT, answer).await.map_err(|_| timed_out());
+            }
             return self.plain(Some(user), request).await;
         };
         let query = Query::parse(request.uri().query());
@@ -165,6 +171,17 @@ impl Front {
         let seat = self.seat(&attributes).await?;
         self.decide(&attributes, trace)?;
         trace.label.set(&attributes);
+        if let Some(remote) = self.aggregation.find(&attributes.group, &attributes.version) {
+            let lasting = aggregation::is_long_running(&attributes, &request);
+            let answer = aggregation::serve(&remote, &attributes.user, request);
+            if lasting {
+                trace.label.long_running = true;
+                peer.patient.store(true, Ordering::Relaxed);
+                drop(seat);
+                return Ok(answer.await);
+            }
+            return tokio::time::timeout(query.timeout(TIMEOUT)?, answer).await.map_err(|_| timed_out());
+        }
         let mut admitted = Admitted { attributes, info, query, request };
         if let Some(capture) = trace.record.as_mut().and_then(Record::capture) {
             admitted.request.extensions_mut().insert(capture);
@@ -183,10 +200,7 @@ impl Front {
         let limit = admitted.query.timeout(TIMEOUT)?;
         match tokio::time::timeout(limit, noting(trace.record.as_mut(), verbs::serve(self, admitted))).await {
             Ok(answer) => answer,
-            Err(_) => {
-                let text = "Timeout: request did not complete within the allotted timeout";
-                Err(Status::new(Reason::Timeout, text))
-            }
+            Err(_) => Err(timed_out()),
         }
     }
 
@@ -267,7 +281,7 @@ impl Front {
         if let Some(answer) = self.engine.specials().find_document(&path) {
             return Ok(answer);
         }
-        self.discovery.answer(&self.engine, &path, request.headers(), &query).await
+        self.discovery.answer(&self.engine, &self.aggregation, &path, request.headers(), &query).await
     }
 }
 
@@ -285,7 +299,7 @@ impl Admitted {
     /// How the answer is wanted.
     pub fn wanted(&self) -> Result<Wanted, Status> {
         let mut accepted = negotiate::accepted(self.request.headers())?;
-        if accepted.shape == Shape::Discovery {
+        if matches!(accepted.shape, Shape::Discovery | Shape::DiscoveryBeta) {
             accepted.shape = Shape::Object;
         }
         let include = match accepted.shape {
@@ -298,6 +312,10 @@ impl Admitted {
         let pretty = matches!(self.query.get("pretty"), "true" | "1");
         Ok(Wanted { accepted, include, pretty })
     }
+}
+
+fn timed_out() -> Status {
+    Status::new(Reason::Timeout, "Timeout: request did not complete within the allotted timeout")
 }
 
 fn attributes(user: Arc<User>, verb: Verb, info: &Info, path: &str) -> Attributes {

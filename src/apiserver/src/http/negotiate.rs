@@ -21,6 +21,8 @@ pub(crate) enum Shape {
     PartialObjectMetadataList,
     /// Aggregated discovery.
     Discovery,
+    /// The same as it was called before 1.30.
+    DiscoveryBeta,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,7 @@ fn clause(text: &str) -> Option<(Accepted, f32)> {
         ("PartialObjectMetadata", "meta.k8s.io", "v1") => Shape::PartialObjectMetadata,
         ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Shape::PartialObjectMetadataList,
         ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Shape::Discovery,
+        ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2beta1") => Shape::DiscoveryBeta,
         _ => return None,
     };
     Some((Accepted { format, shape }, quality))

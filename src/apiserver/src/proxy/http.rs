@@ -197,13 +197,17 @@ fn relocate(location: &str, prefix: &str, hosts: &[&str], https: bool) -> String
 /// TLS to a pod is for its certificate's sake, not ours: upstream does not verify it either.
 fn trusting_all() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(TrustAll(provider.clone()));
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(trusting_verifier())
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// Takes every certificate: `insecureSkipTLSVerify`.
+pub(crate) fn trusting_verifier() -> Arc<dyn rustls::client::danger::ServerCertVerifier> {
+    Arc::new(TrustAll(Arc::new(rustls::crypto::ring::default_provider())))
 }
 
 #[derive(Debug)]

@@ -11,10 +11,10 @@
 
 mod container;
 mod html;
-mod http;
+pub(crate) mod http;
 mod kubelet;
 pub(crate) mod place;
-mod stream;
+pub(crate) mod stream;
 
 use std::sync::Arc;
 

@@ -201,8 +201,8 @@ fn refused(code: u16, body: &[u8]) -> String {
     }
 }
 
-/// Trusts the authorities of a `caBundle`, else the machine's.
-fn trusting(bundle: &str) -> Result<Arc<ClientConfig>, String> {
+/// The authorities of a `caBundle`, else the machine's.
+pub(crate) fn roots(bundle: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match bundle {
         bundle if !bundle.is_empty() => {
@@ -217,10 +217,14 @@ fn trusting(bundle: &str) -> Result<Arc<ClientConfig>, String> {
             roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
         }
     }
+    Ok(roots)
+}
+
+fn trusting(bundle: &str) -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    Ok(Arc::new(builder.with_root_certificates(roots(bundle)?).with_no_client_auth()))
 }
 
 #[cfg(test)]
