@@ -6,14 +6,19 @@ use std::sync::Arc;
 use libtest_mimic::Trial;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tests::{Cx, SOON};
+use tests::{Cx, SOON, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 pub fn trials() -> Vec<Trial> {
-    crate::trials!(ControlPlane: mutating_and_validating, what_fails, only_what_is_meant, scale_and_delete, again,
-        validating_policies, parameters, mutating_policies, type_checking)
+    let mut trials = crate::trials!(ControlPlane: mutating_and_validating, what_fails, only_what_is_meant, scale_and_delete, again,
+        validating_policies, parameters, mutating_policies, type_checking);
+    trials.push(Trial::test("webhooks::a_server_starts_without_its_webhooks", || {
+        a_server_starts_without_its_webhooks();
+        Ok(())
+    }));
+    trials
 }
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -336,6 +341,28 @@ async fn again(cx: Cx) {
     let made = cx.api.post(&cx.core("configmaps"), config_map("c")).await;
     assert_eq!((&made["data"]["first"], &made["data"]["late"]), (&json!("1"), &json!("1")));
     assert_eq!((hook.asked("/late").len(), hook.asked("/first").len()), (2, 1));
+}
+
+/// A webhook for everything that nobody answers: what it is about fails, the server starts, and it can be taken away.
+fn a_server_starts_without_its_webhooks() {
+    let server = Server::control_plane(&[]);
+    server.start();
+    let path = format!("{GROUP}/validatingwebhookconfigurations");
+    server.run(async {
+        let hook = json!({"name": "all.hooks.test", "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 1,
+            "clientConfig": {"url": "https://127.0.0.1:1/x"},
+            "rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"]}]});
+        server.api().await.post(&path, json!({"metadata": {"name": "all"}, "webhooks": [hook]})).await;
+    });
+    server.stop();
+    server.start();
+    server.run(async {
+        let api = server.api().await;
+        let made = "/api/v1/namespaces/default/configmaps";
+        api.try_post(made, &config_map("c")).await.refused(500, "InternalError");
+        api.delete(&format!("{path}/all")).await;
+        api.post(made, config_map("c")).await;
+    });
 }
 
 /// A policy about config maps of the test's namespace, bound.

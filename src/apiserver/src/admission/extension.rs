@@ -37,6 +37,21 @@ const ALL: [&str; 6] = [
     VALIDATING_BINDINGS,
 ];
 
+tokio::task_local! {
+    /// What is written here is not the users' to judge.
+    static EXEMPT: ();
+}
+
+/// Writes that webhooks and policies do not see: those of a server that starts, which must not need a pod for it.
+pub(crate) async fn exempt<T>(work: impl Future<Output = T>) -> T {
+    EXEMPT.scope((), work).await
+}
+
+/// `flag`: there is something to run.
+fn runs(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Acquire) && EXEMPT.try_with(|()| ()).is_err()
+}
+
 /// What is configured, in the order of the configurations' names.
 #[derive(Default)]
 struct Table {
@@ -183,7 +198,7 @@ impl Plugin for Mutating {
         "MutatingAdmission"
     }
     fn handles(&self, a: &Attributes) -> bool {
-        self.0.mutates.load(Ordering::Acquire) || configures(a)
+        runs(&self.0.mutates) || configures(a)
     }
     fn connects(&self) -> bool {
         true
@@ -217,7 +232,7 @@ impl Plugin for Validating {
         "ValidatingAdmission"
     }
     fn handles(&self, _: &Attributes) -> bool {
-        self.0.validates.load(Ordering::Acquire)
+        runs(&self.0.validates)
     }
     fn connects(&self) -> bool {
         true

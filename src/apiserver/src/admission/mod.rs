@@ -31,6 +31,7 @@ use api::{Kind, Object, Status, Value};
 use async_trait::async_trait;
 
 pub use again::Again;
+pub(crate) use extension::exempt;
 pub use extension::{Extensions, Mutating, Validating};
 pub(crate) use policy::keep_status;
 pub(crate) use scene::connection;
