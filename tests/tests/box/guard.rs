@@ -157,6 +157,7 @@ async fn health(cx: Cx) {
 
 async fn metrics(cx: Cx) {
     cx.config_map("a", json!({"k": "v"})).await;
+    let _watch = cx.api.lines(&cx.core("configmaps?watch=1")).await;
     let text = cx.api.text("/metrics").await;
     for family in [
         "apiserver_request_total{",

@@ -75,7 +75,9 @@ fn flags_environment_and_file() {
 fn bad_flags() {
     for (args, says) in [
         (&["server", "--node-name", "Under_score"][..], "--node-name"),
-        (&["server", "--node-taint", "x", "--data-dir", "/proc/none"], "/proc/none"),
+        (&["server", "--node-taint", "x"], "key=value:Effect"),
+        (&["server", "--kubelet-arg", "max-pod=1"], "max-pod=1"),
+        (&["server", "--data-dir", "/proc/none"], "/proc/none"),
         (&["server", "--service-node-port-range", "9-1"], "30000-32767"),
         (&["server", "--config", "/no/such/file"], "/no/such/file"),
         (&["server", "--no-such-flag"], "--no-such-flag"),
