@@ -125,8 +125,11 @@ async fn every_version_of_every_kind(cx: Cx) {
     }
     let untried: Vec<_> = places
         .iter()
+        // an APIService would make a group that nobody serves
         .filter(|(kind, at)| {
-            !tried.contains(*kind) && at.iter().any(|(v, ..)| !v.contains('.') || v.contains(".k8s.io/"))
+            !tried.contains(*kind)
+                && *kind != "APIService"
+                && at.iter().any(|(v, ..)| !v.contains('.') || v.contains(".k8s.io/"))
         })
         .map(|(kind, _)| kind)
         .collect();
