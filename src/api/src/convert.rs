@@ -37,6 +37,9 @@ pub fn to_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
         ("RoleBinding" | "ClusterRoleBinding", _) if version == "v1alpha1" => small::subjects::to_v1(tree),
         ("PriorityLevelConfiguration", _) => small::shares::to_v1(version, tree),
         ("CertificateSigningRequest", _) => small::signing_request_to_v1(tree),
+        ("ResourceClaim" | "ResourceClaimTemplate" | "ResourceSlice", _) if version == "v1beta1" => {
+            small::devices::to_v1(tree);
+        }
         ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", _) => small::webhooks_to_v1(tree),
         _ => {}
     }
@@ -60,6 +63,9 @@ pub fn from_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
         ("RoleBinding" | "ClusterRoleBinding", _) if version == "v1alpha1" => small::subjects::from_v1(tree),
         ("PriorityLevelConfiguration", _) => small::shares::from_v1(version, tree),
         ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", _) => small::webhooks_from_v1(tree),
+        ("ResourceClaim" | "ResourceClaimTemplate" | "ResourceSlice", _) if version == "v1beta1" => {
+            small::devices::from_v1(tree);
+        }
         _ => {}
     }
     set_version(tree, group, version);

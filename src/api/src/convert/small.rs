@@ -167,6 +167,47 @@ pub(super) mod shares {
     }
 }
 
+/// `resource.k8s.io/v1beta1`: what is now `exactly` stood in the request, and a device had its content in `basic`.
+pub(super) mod devices {
+    use super::*;
+
+    const EXACTLY: [&str; 7] =
+        ["deviceClassName", "selectors", "allocationMode", "count", "adminAccess", "tolerations", "capacity"];
+
+    /// The requests of a claim, or of a template of one.
+    fn requests(tree: &mut Value) -> impl Iterator<Item = &mut Object> {
+        let at = if tree.pointer("/spec/spec").is_some() { "/spec/spec/devices" } else { "/spec/devices" };
+        tree.pointer_mut(at).into_iter().flat_map(|d| members(d, "requests"))
+    }
+
+    pub fn to_v1(tree: &mut Value) {
+        for request in requests(tree) {
+            let exactly: Object = EXACTLY.iter().filter_map(|k| Some(((*k).to_owned(), request.remove(*k)?))).collect();
+            if !exactly.is_empty() {
+                request.insert("exactly".into(), exactly.into());
+            }
+        }
+        for device in tree.get_mut("spec").into_iter().flat_map(|s| members(s, "devices")) {
+            if let Some(Value::Object(basic)) = device.remove("basic") {
+                device.extend(basic);
+            }
+        }
+    }
+    pub fn from_v1(tree: &mut Value) {
+        for request in requests(tree) {
+            if let Some(Value::Object(exactly)) = request.remove("exactly") {
+                request.extend(exactly);
+            }
+        }
+        for device in tree.get_mut("spec").into_iter().flat_map(|s| members(s, "devices")) {
+            let name = device.remove("name");
+            let basic = std::mem::take(device);
+            device.extend(name.map(|n| ("name".to_owned(), n)));
+            device.insert("basic".into(), basic.into());
+        }
+    }
+}
+
 /// `certificates.k8s.io/v1beta1`: signer, usages and a condition's status could be left out.
 pub(super) fn signing_request_to_v1(tree: &mut Value) {
     if let Some(spec) = spec(tree) {
@@ -235,7 +276,7 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let cases: [(Convert, Convert, Value, Value); 8] = [
+        let cases: [(Convert, Convert, Value, Value); 10] = [
             (
                 budget::to_v1,
                 budget::from_v1,
@@ -277,6 +318,19 @@ mod tests {
                 json!({"metadata": {"annotations": {"flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares": ""}},
                     "spec": {"limited": {"nominalConcurrencyShares": 0}}}),
                 json!({"metadata": {"annotations": {}}, "spec": {"limited": {"nominalConcurrencyShares": 0}}}),
+            ),
+            (
+                devices::to_v1,
+                devices::from_v1,
+                json!({"spec": {"devices": {"requests": [{"name": "a", "deviceClassName": "c", "count": 2}, {"name": "b", "firstAvailable": [{}]}]}}}),
+                json!({"spec": {"devices": {"requests": [{"name": "a", "exactly": {"deviceClassName": "c", "count": 2}},
+                    {"name": "b", "firstAvailable": [{}]}]}}}),
+            ),
+            (
+                devices::to_v1,
+                devices::from_v1,
+                json!({"spec": {"devices": [{"name": "d", "basic": {"attributes": {"a": {"int": 1}}}}]}}),
+                json!({"spec": {"devices": [{"name": "d", "attributes": {"a": {"int": 1}}}]}}),
             ),
             (budget::to_v1, budget::from_v1, json!({"spec": 1}), json!({"spec": 1})),
             (slice::to_v1, slice::from_v1, json!({"endpoints": [1]}), json!({"endpoints": [1]})),

@@ -44,6 +44,11 @@ pub(crate) fn validate(errors: &mut Vec<Error>, path: &Path, requirements: &Valu
             validate_amount(errors, &path.key(name), name, amount);
         }
     }
+    let named =
+        |is: fn(&str) -> bool| ["limits", "requests"].iter().any(|k| entries(requirements, k).any(|(n, _)| is(n)));
+    if named(|n| n.starts_with("hugepages-")) && !named(|n| matches!(n, "cpu" | "memory")) {
+        errors.push(Error::forbidden(path, "HugePages require cpu or memory"));
+    }
     let amount = |key: &str, name: &str| {
         requirements.get(key).and_then(|l| l.get(name)).and_then(|v| Quantity::from_tree(v).ok())
     };
@@ -113,6 +118,7 @@ mod tests {
                 json!({"limits": {"cpu": "-1"}}),
                 r#"r.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0"#,
             ),
+            (json!({"limits": {"hugepages-2Mi": "2Mi"}}), "r: Forbidden: HugePages require cpu or memory"),
             (
                 json!({"requests": {"x.io/gpu": "1"}}),
                 "r.limits: Required value: Limit must be set for non overcommitable resources",

@@ -25,8 +25,8 @@ pub(super) fn kinds() -> Vec<Kind> {
         policy("MutatingAdmissionPolicy", "mutatingadmissionpolicies", true),
         binding("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", true),
         webhooks("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", true),
-        policy("ValidatingAdmissionPolicy", "validatingadmissionpolicies", false).status(),
-        binding("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false),
+        policy("ValidatingAdmissionPolicy", "validatingadmissionpolicies", false).status().old(&["v1beta1"]),
+        binding("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false).old(&["v1beta1"]),
         webhooks("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", false),
     ]
 }

@@ -21,7 +21,7 @@ pub(super) fn kinds() -> Vec<Kind> {
         namespaced(GROUP, "v1", "NetworkPolicy", "networkpolicies", network_policy::NetworkPolicy)
             .short("netpol")
             .also(&[EXTENSIONS]),
-        cluster(GROUP, "v1", "IPAddress", "ipaddresses", service_cidr::IpAddress).short("ip"),
-        cluster(GROUP, "v1", "ServiceCIDR", "servicecidrs", service_cidr::ServiceCidr).status(),
+        cluster(GROUP, "v1", "IPAddress", "ipaddresses", service_cidr::IpAddress).short("ip").old(&["v1beta1"]),
+        cluster(GROUP, "v1", "ServiceCIDR", "servicecidrs", service_cidr::ServiceCidr).status().old(&["v1beta1"]),
     ]
 }

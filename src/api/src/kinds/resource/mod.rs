@@ -10,12 +10,14 @@ use crate::Kind;
 const GROUP: &str = "resource.k8s.io";
 
 pub(super) fn kinds() -> Vec<Kind> {
-    vec![
+    [
         cluster(GROUP, "v1", "DeviceClass", "deviceclasses", device::DeviceClass),
         namespaced(GROUP, "v1", "ResourceClaim", "resourceclaims", claim::ResourceClaim).status(),
         namespaced(GROUP, "v1", "ResourceClaimTemplate", "resourceclaimtemplates", claim::ResourceClaimTemplate),
         cluster(GROUP, "v1", "ResourceSlice", "resourceslices", slice::ResourceSlice),
     ]
+    .map(|kind: Kind| kind.old(&["v1beta2", "v1beta1"]))
+    .into()
 }
 
 #[cfg(test)]

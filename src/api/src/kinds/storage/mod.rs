@@ -18,6 +18,7 @@ pub(super) fn kinds() -> Vec<Kind> {
         cluster(GROUP, "v1", "StorageClass", "storageclasses", storage_class::StorageClass).short("sc").old(OLD),
         cluster(GROUP, "v1", "VolumeAttachment", "volumeattachments", csi::VolumeAttachment).status().old(OLD),
         cluster(GROUP, "v1", "VolumeAttributesClass", "volumeattributesclasses", csi::VolumeAttributesClass)
-            .short("vac"),
+            .short("vac")
+            .old(OLD),
     ]
 }
