@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use super::counts::Counts;
 use super::policy::{self, Policy};
 use super::scene::Scene;
 use super::webhook::{self, Hook};
@@ -76,6 +77,7 @@ pub struct Extensions {
     pub client: WebhookClient,
     pub lookup: Arc<dyn Lookup>,
     pub authorizer: Arc<dyn Authorizer>,
+    pub counts: Counts,
     engine: OnceLock<Weak<Engine>>,
     table: RwLock<Arc<Table>>,
     /// There is something to run.
@@ -91,6 +93,7 @@ impl Extensions {
             client,
             lookup,
             authorizer,
+            counts: Counts::default(),
             engine: OnceLock::new(),
             table: RwLock::default(),
             mutates: AtomicBool::new(false),
@@ -202,6 +205,9 @@ impl Plugin for Mutating {
     }
     fn connects(&self) -> bool {
         true
+    }
+    fn metrics(&self, out: &mut String) {
+        self.0.counts.write(out);
     }
     fn attach(&self, engine: &Arc<Engine>) {
         let _ = self.0.engine.set(Arc::downgrade(engine));

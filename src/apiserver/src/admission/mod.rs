@@ -7,6 +7,7 @@ mod again;
 mod authorizer;
 pub mod certificates;
 mod conditions;
+mod counts;
 mod extension;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -94,6 +95,8 @@ pub trait Plugin: Send + Sync + 'static {
     fn connects(&self) -> bool {
         false
     }
+    /// Adds its figures to `/metrics`.
+    fn metrics(&self, _out: &mut String) {}
     /// Called once, when there is an engine.
     fn attach(&self, _engine: &Arc<Engine>) {}
     async fn mutate(&self, _write: &mut Write<'_>) -> Result<(), Status> {

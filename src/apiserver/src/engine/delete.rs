@@ -124,7 +124,10 @@ impl Engine {
             attributes.namespace = object.namespace().into();
             attributes.name = object.name().into();
             let mut one = Call::new(&attributes, call.served, call.dry_run);
-            match self.delete(&mut one, object.name(), options).await {
+            let deleted = self.delete(&mut one, object.name(), options).await;
+            one.warnings.retain(|w| !call.warnings.contains(w));
+            call.warnings.append(&mut one.warnings);
+            match deleted {
                 Ok(_) => done.push(object),
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),

@@ -276,6 +276,7 @@ impl Front {
             if let Some(fairness) = &self.fairness {
                 fairness.metrics(&mut text);
             }
+            self.engine.plugins().iter().for_each(|p| p.metrics(&mut text));
             return Ok(output::response(200, "text/plain; version=0.0.4", Body::full(text)));
         }
         if let Some(answer) = self.engine.specials().find_document(&path) {

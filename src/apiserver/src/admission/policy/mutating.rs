@@ -6,6 +6,7 @@ use api::{Cause, Reason, Status, Value, apply, patch};
 use super::{Mutation, Policy, Run, Trouble, namespace, runs};
 use crate::admission::Write;
 use crate::admission::conditions::{Bindings, Trees, hold};
+use crate::admission::counts::Count;
 use crate::admission::extension::Extensions;
 use crate::admission::scene::{Scene, Views};
 
@@ -69,6 +70,8 @@ async fn one(
         w.again.policies.require();
         w.again.wanted = true;
     }
+    let error = if failed.is_ok() { "no_error" } else { "invalid_error" };
+    x.counts.add(Count::Mutation, &[("error_type", error), ("policy", of), ("policy_binding", by)]);
     if run.policy.again {
         w.again.policies.remember(&id);
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Compiled, Policy, Run, namespace, runs};
 use crate::admission::Write;
 use crate::admission::conditions::{Bindings, Trees, hold};
+use crate::admission::counts::Count;
 use crate::admission::extension::Extensions;
 use crate::admission::scene::{Scene, Views};
 use crate::audit::{annotate, is_recorded};
@@ -57,6 +58,15 @@ pub async fn admit(x: &Extensions, policies: &[Policy], s: &Scene<'_>, w: &mut W
         let (policy, binding) = (run.policy, run.binding);
         for params in &run.params {
             let outcome = evaluate(x, s, run, &views, params, &namespace);
+            let action = match (outcome.denials.is_empty() && outcome.errors.is_empty(), binding.deny, binding.warn) {
+                (true, ..) => "allow",
+                (_, true, _) => "deny",
+                (_, _, true) => "warn",
+                _ => "audit",
+            };
+            let labels =
+                [("enforcement_action", action), ("policy", policy.name.as_str()), ("policy_binding", &binding.name)];
+            x.counts.add(Count::Validation, &labels);
             for denial in outcome.denials {
                 if binding.deny {
                     deny(&policy.name, Some(&binding.name), &denial.message, &denial.reason);

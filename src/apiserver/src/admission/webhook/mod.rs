@@ -20,6 +20,7 @@ pub(super) use mutating::admit as mutate;
 pub(super) use validating::admit as validate;
 
 use super::conditions::{Bindings, Named, Trees, hold, named};
+use super::counts::Count;
 use super::extension::Extensions;
 use super::rules::Matching;
 use super::scene::{Invocation, Scene, Views};
@@ -114,8 +115,46 @@ impl Hook {
         Failed::Call(format!("failed calling webhook {:?}: {why}", self.name))
     }
 
-    /// One call: the verdict of a webhook that allows the write.
+    /// One call, counted.
     async fn call(
+        &self,
+        x: &Extensions,
+        s: &Scene<'_>,
+        wanted: &(Invocation, Views),
+        mutating: bool,
+    ) -> Result<review::Verdict, Failed> {
+        let done = self.ask(x, s, wanted, mutating).await;
+        let of = if mutating { "admit" } else { "validating" };
+        let (code, rejected, why) = match &done {
+            Ok(v) if v.allowed => ("200".to_owned(), false, ""),
+            Ok(v) => (review::refusal(&self.name, &v.status).code.to_string(), true, "no_error"),
+            Err(Failed::Refused(status)) => (status.code.to_string(), true, "apiserver_internal_error"),
+            Err(Failed::Call(_)) => ("500".to_owned(), !self.ignore, "calling_webhook_error"),
+        };
+        let (name, operation) = (self.name.as_str(), s.operation.as_str());
+        let rejected_text = if rejected { "true" } else { "false" };
+        let labels = [
+            ("code", code.as_str()),
+            ("name", name),
+            ("operation", operation),
+            ("rejected", rejected_text),
+            ("type", of),
+        ];
+        x.counts.add(Count::Request, &labels);
+        if rejected {
+            // of a call that failed there is none
+            let code = if why == "calling_webhook_error" { "0" } else { code.as_str() };
+            let labels =
+                [("error_type", why), ("name", name), ("operation", operation), ("rejection_code", code), ("type", of)];
+            x.counts.add(Count::Rejection, &labels);
+        } else if !why.is_empty() {
+            x.counts.add(Count::FailOpen, &[("name", name), ("type", of)]);
+        }
+        done
+    }
+
+    /// The verdict of a webhook.
+    async fn ask(
         &self,
         x: &Extensions,
         s: &Scene<'_>,

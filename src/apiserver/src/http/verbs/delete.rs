@@ -106,5 +106,7 @@ pub(super) async fn collection(front: &Front, a: Admitted, served: &Arc<Served>)
     let (attributes, options, dry_run) = take_delete(a).await?;
     let mut call = Call::new(&attributes, served, dry_run);
     let listing = front.engine.delete_collection(&mut call, &selection, &options).await?;
-    Ok(output::list(&wanted, served, &listing))
+    let mut answer = output::list(&wanted, served, &listing);
+    output::warn(&mut answer, &call.warnings);
+    Ok(answer)
 }
