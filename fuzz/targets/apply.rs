@@ -2,10 +2,10 @@
 //! somebody applied keeps what the fields are.
 #![no_main]
 
+use api::Value;
 use api::apply::{self, Writer};
 use api::crd::Structural;
 use api::schema::{self, Schema};
-use api::Value;
 use libfuzzer_sys::fuzz_target;
 
 fn both(schema: Schema<'_>, live: &Value, config: &Value) {
@@ -13,8 +13,13 @@ fn both(schema: Schema<'_>, live: &Value, config: &Value) {
     if schema.check(&mut live).is_err() || schema.check(&mut config).is_err() {
         return;
     }
-    let writer =
-        Writer { manager: "kubectl", api_version: "v1", subresource: "", now: "2020-01-01T00:00:00Z", has_status: true };
+    let writer = Writer {
+        manager: "kubectl",
+        api_version: "v1",
+        subresource: "",
+        now: "2020-01-01T00:00:00Z",
+        has_status: true,
+    };
     let _ = apply::apply(schema, Some(&live), &config, &writer, false);
     let Ok(once) = apply::apply(schema, Some(&live), &config, &writer, true) else { return };
     let later = Writer { now: "2021-01-01T00:00:00Z", ..writer };

@@ -49,7 +49,15 @@ fuzz_target!(|text: &str| {
         kinds::validate_metadata(pods, &tree).is_empty()
     };
     assert_eq!(meta(serde_json::json!({ text: "v" }), Value::Null), qualified(text), "label {text:?}");
-    assert_eq!(meta(serde_json::json!({ "k": text }), Value::Null), text.len() <= 63 && LABEL.is_match(text), "{text:?}");
+    assert_eq!(
+        meta(serde_json::json!({ "k": text }), Value::Null),
+        text.len() <= 63 && LABEL.is_match(text),
+        "{text:?}"
+    );
     // annotation keys are checked in lower case
-    assert_eq!(meta(Value::Null, serde_json::json!({ text: text })), qualified(&text.to_lowercase()), "annotation {text:?}");
+    assert_eq!(
+        meta(Value::Null, serde_json::json!({ text: text })),
+        qualified(&text.to_lowercase()),
+        "annotation {text:?}"
+    );
 });

@@ -8,6 +8,10 @@ fuzz_target!(|text: &str| {
     let (Ok(shown), Ok(parsed)) = (quantity::canonical(text), Quantity::parse(text)) else { return };
     assert_eq!(quantity::canonical(&shown).as_deref(), Ok(shown.as_str()), "{text}");
     let again = Quantity::parse(&shown).expect("a canonical text");
-    assert_eq!((again.nanos(), again.value(), again.millis()), (parsed.nanos(), parsed.value(), parsed.millis()), "{text}");
+    assert_eq!(
+        (again.nanos(), again.value(), again.millis()),
+        (parsed.nanos(), parsed.value(), parsed.millis()),
+        "{text}"
+    );
     let _ = (parsed.round_up_millis().to_string(), parsed.times(3).to_string(), parsed.sign(), parsed.is_zero());
 });

@@ -171,10 +171,11 @@ fn overlay(
     force: bool,
 ) -> Result<(Value, Vec<Entry>), Conflicts> {
     let mut all = all.to_vec();
+    let place = all.iter().position(|e| e.is(writer, true));
+    let before = place.map(|i| all[i].fields.clone());
     if root.is_custom() {
         all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, live));
     }
-    let place = all.iter().position(|e| e.is(writer, true));
     let last = place.map(|i| all.remove(i));
 
     let mut object = merge::merge(root, live, config);
@@ -191,7 +192,7 @@ fn overlay(
     })?;
     let mut own = Entry::new(writer, true, writer.own(root, set.clone()));
     // time goes by only where something happens
-    if let Some(last) = last.filter(|l| changes.is_empty() && l.fields == own.fields) {
+    if let Some(last) = last.filter(|_| changes.is_empty() && before.as_ref() == Some(&own.fields)) {
         own.time = last.time;
     }
     all.push(own);

@@ -27,6 +27,7 @@
 //! | [`quantity`] | amounts of resources |
 //! | [`table`] | Table and PartialObjectMetadata |
 //! | [`protobuf`] | Kubernetes protobuf, the wire form that Go clients send |
+//! | [`yaml`] | YAML as Go writes it |
 //! | [`openapi`] | OpenAPI v2 and v3 of what a registry serves |
 //!
 //! `data/` holds what `data/generate.py` makes from Kubernetes' own definitions.
@@ -52,6 +53,7 @@ mod status;
 mod strategy;
 pub mod table;
 mod typed;
+pub mod yaml;
 
 pub use kind::{Gvk, Gvr, Kind, Registry, Scope, Subresources};
 pub use object::{Draft, Meta, Object, OwnerReference};

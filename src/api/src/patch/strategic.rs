@@ -272,20 +272,15 @@ fn merge_list(
     let mut elements = Vec::with_capacity(patch.len());
     let mut replace = false;
     for v in patch {
-        let Value::Object(mut element) = v else { continue };
+        let Value::Object(element) = v else { continue };
         match element.get(MARKER).map(Value::as_str) {
             None => elements.push(element),
             Some(Some("delete")) => {
                 let Some(key) = element.get(merge_key) else { return Err(no_merge_key(&element, merge_key)) };
                 original.retain(|o| o.get(merge_key) != Some(key));
             }
-            Some(Some("replace")) => {
-                replace = true;
-                element.remove(MARKER);
-                if !element.is_empty() {
-                    elements.push(element);
-                }
-            }
+            // the element itself says nothing else
+            Some(Some("replace")) => replace = true,
             Some(Some("merge")) => {
                 return Err(failure("merging lists cannot yet be specified in the patch".into()));
             }

@@ -69,7 +69,7 @@ pub(crate) fn tree(wanted: &Wanted, code: u16, tree: &Value) -> Response<Body> {
     let bytes = match format {
         Format::Json if wanted.pretty => serde_json::to_vec_pretty(tree).expect("a tree encodes").into(),
         Format::Json | Format::Protobuf => json_bytes(tree),
-        Format::Yaml => serde_yaml::to_string(tree).expect("a tree encodes").into(),
+        Format::Yaml => api::yaml::to_string(tree).into_bytes().into(),
     };
     response(code, format.content_type(), Body::Full(bytes))
 }

@@ -4,11 +4,11 @@ pub mod columns;
 pub mod rows;
 pub mod sort;
 pub mod tabs;
-pub mod yaml;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::Value;
+pub use api::yaml;
 
 use crate::error::{Error, Result};
 use crate::jsonpath::Template;

@@ -75,6 +75,13 @@ fn time_goes_by_where_something_changes() {
     assert_eq!(same, live);
     let changed = apply(schema(), Some(&live), &deployment(json!({"replicas": 2})), &later, false).unwrap();
     assert_eq!(time(&changed).as_deref(), Some(LATER));
+    // a custom resource's empty object, which by its schema stands for all that is in it
+    let custom = crate::crd::Structural::parse(&json!({"type": "object", "properties": {"spec": {"type": "object",
+        "properties": {"a": {"type": "integer"}}}}}));
+    let object = |spec: Value| json!({"metadata": {"name": "c"}, "spec": spec});
+    let first = apply(Schema::Custom(&custom), Some(&object(json!({"a": 1}))), &object(json!({})), &writer("a"), false);
+    let first = first.unwrap();
+    assert_eq!(apply(Schema::Custom(&custom), Some(&first), &object(json!({})), &later, false).unwrap(), first);
     // an update that changes nothing
     let mut new = live.clone();
     record(schema(), &live, &mut new, &Writer { now: LATER, ..writer("u") });

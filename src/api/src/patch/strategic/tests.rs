@@ -58,6 +58,69 @@ fn every_directive() {
             json!({"containers": [{"name": "c"}]}),
         ),
         (
+            "$patch replace: its own element is none, later directives are not looked at",
+            json!({"containers": [{"name": "a"}, {"name": "b"}]}),
+            json!({"containers": [{"name": "c"}, {"$patch": "replace", "name": "x"}, {"$patch": "delete", "name": "c"}, {"name": "d"}]}),
+            json!({"containers": [{"name": "c"}, {"name": "d"}]}),
+        ),
+        (
+            "$patch replace alone empties a list",
+            json!({"containers": [{"name": "a"}]}),
+            json!({"containers": [{"$patch": "replace"}]}),
+            json!({"containers": []}),
+        ),
+        (
+            "all of one key are deleted",
+            json!({"containers": [{"name": "a", "image": "1"}, {"name": "b"}, {"name": "a", "image": "2"}]}),
+            json!({"containers": [{"$patch": "delete", "name": "a"}, {"$patch": "delete", "name": "none"}]}),
+            json!({"containers": [{"name": "b"}]}),
+        ),
+        (
+            "what has another type is replaced",
+            json!({"containers": {"a": 1}, "securityContext": [1]}),
+            json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 1}}),
+            json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 1}}),
+        ),
+        ("a deletion list where there is no list", json!({}), json!({"$deleteFromPrimitiveList/x": ["a"]}), json!({})),
+        (
+            "$setElementOrder with a deletion and server elements between",
+            json!({"containers": [{"name": "1"}, {"name": "s1"}, {"name": "2"}, {"name": "s2"}, {"name": "3"}]}),
+            json!({"$setElementOrder/containers": [{"name": "3"}, {"name": "4"}, {"name": "1"}],
+                "containers": [{"name": "4"}, {"$patch": "delete", "name": "2"}]}),
+            json!({"containers": [{"name": "s1"}, {"name": "s2"}, {"name": "3"}, {"name": "4"}, {"name": "1"}]}),
+        ),
+        (
+            "$setElementOrder of a list that comes new",
+            json!({}),
+            json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "b"}, {"name": "a"}]}),
+            json!({"containers": [{"name": "b"}, {"name": "a"}]}),
+        ),
+        (
+            "$setElementOrder of nothing",
+            json!({"nodeName": "a"}),
+            json!({"$setElementOrder/containers": [{"name": "b"}]}),
+            json!({"nodeName": "a"}),
+        ),
+        (
+            "$retainKeys with a null and a deletion",
+            json!({"volumes": [{"name": "v", "emptyDir": {}, "secret": {}}]}),
+            json!({"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/", "type": null}, "emptyDir": null}]}),
+            json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
+        ),
+        (
+            "$retainKeys alone",
+            json!({"nodeName": "a", "hostname": "b"}),
+            json!({"$retainKeys": ["nodeName"]}),
+            json!({"nodeName": "a"}),
+        ),
+        (
+            "a nested list below an element that is new",
+            json!({"containers": [{"name": "a"}]}),
+            json!({"containers": [{"name": "b", "env": [{"name": "x", "value": "1"}, {"$patch": "delete", "name": "y"}],
+                "$setElementOrder/env": [{"name": "x"}]}]}),
+            json!({"containers": [{"name": "b", "env": [{"name": "x", "value": "1"}]}, {"name": "a"}]}),
+        ),
+        (
             "$patch replace in a map",
             json!({"securityContext": {"runAsUser": 1}}),
             json!({"securityContext": {"$patch": "replace", "runAsGroup": 2}}),
@@ -129,6 +192,24 @@ fn errors_are_upstreams() {
             "unknown patch type: x in map: map[$patch:x name:a]",
         ),
         (json!({"$retainKeys": ["a"], "b": 1}), 400, "invalid patch format of retainKeys"),
+        (json!({"$retainKeys": "a"}), 400, "invalid patch format of retainKeys"),
+        (json!({"$setElementOrder/containers": "a"}), 400, "invalid patch format of setElementOrder list"),
+        (
+            json!({"containers": [{"name": "a", "$patch": "merge"}]}),
+            500,
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (
+            json!({"containers": [{"image": "x", "$patch": "delete"}]}),
+            500,
+            "map: map[$patch:delete image:x] does not contain declared merge key: name",
+        ),
+        (
+            json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]}),
+            500,
+            "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
+        ),
+        (json!({"containers": ["a"]}), 500, "list element types are not identical"),
     ];
     for (patch, code, text) in cases {
         match patched("io.k8s.api.core.v1.Pod", pod(spec.clone()), &pod(patch)) {

@@ -1,6 +1,7 @@
-//! YAML as Go's encoder (sigs.k8s.io/yaml) writes it: sorted keys, lists not indented, lines folded at 80.
+//! YAML as Go's encoder (sigs.k8s.io/yaml) writes it: sorted keys, lists not indented, lines folded at 80, and quotes round
+//! what YAML 1.1 would read as something else than a text (`off`, `0644`).
 
-use api::Value;
+use serde_json::Value;
 
 const WIDTH: usize = 80;
 
