@@ -232,6 +232,69 @@ mod tests {
         assert!(e.without_authorizer().compile("authorizer.path('/').check('x').reason()", Wanted::String).is_err());
     }
 
+    /// As users write them: from upstream's documentation and well-known libraries of policies.
+    #[test]
+    fn expressions_of_the_field() {
+        use super::super::{Budget, CALL_LIMIT, Value};
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1", "namespace": "ns",
+            "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"app": "web", "a.b/c": "d"}},
+            "spec": {"replicas": 3, "hostNetwork": false, "clusterIP": "10.0.0.1",
+                "volumes": [{"name": "v", "emptyDir": {}}],
+                "containers": [{"name": "a", "image": "registry.k8s.io/x:1", "ports": [{"containerPort": 80}],
+                    "resources": {"limits": {"memory": "64Mi"}}, "securityContext": {"readOnlyRootFilesystem": true}},
+                    {"name": "b", "image": "registry.k8s.io/y", "securityContext": {"readOnlyRootFilesystem": true}}]}});
+        let request = json!({"operation": "UPDATE", "namespace": "ns", "name": "web-1",
+            "userInfo": {"username": "system:serviceaccount:kube-system:x", "groups": ["g"], "extra": {"k": ["v"]}}});
+        let namespace = json!({"metadata": {"name": "ns", "labels": {"environment": "test"}}});
+        let params = json!({"allowed": ["web-", "db-"], "max": 5, "memory": "1Gi"});
+        let old = json!({"spec": {"replicas": 2}});
+        let e = Environment::new(Type::Dyn).with_params(Type::Dyn);
+        for text in [
+            "!has(object.spec.volumes) || object.spec.volumes.all(vol, !has(vol.hostPath))",
+            "object.spec.containers.all(c, has(c.securityContext) && has(c.securityContext.readOnlyRootFilesystem) && \
+             c.securityContext.readOnlyRootFilesystem == true)",
+            "['Deployment', 'ReplicaSet'].all(kind, object.kind != kind) || false",
+            "object.spec.containers.all(c, c.image.matches('^registry.k8s.io/'))",
+            "object.spec.containers.filter(c, !has(c.resources) || !has(c.resources.limits)).map(c, c.name).join(', ') == 'b'",
+            "('environment' in namespaceObject.metadata.labels ? namespaceObject.metadata.labels['environment'] : 'prod') == 'test'",
+            "object.spec.?securityContext.?runAsNonRoot.orValue(false) == false",
+            "params.allowed.exists(p, object.metadata.name.startsWith(p))",
+            "string(object.spec.replicas) + ' of ' + string(params.max) == '3 of 5'",
+            "(object.spec.containers + (has(object.spec.initContainers) ? object.spec.initContainers : [])).size() == 2",
+            "quantity(object.spec.containers[0].resources.limits.memory).isLessThan(quantity(params.memory))",
+            "request.userInfo.username.startsWith('system:serviceaccount:kube-system:')",
+            "oldObject == null || object.spec.replicas >= oldObject.spec.replicas",
+            "object.metadata.labels.filter(l, l.startsWith('a.b/')).size() == 1",
+            "object.metadata.?labels['app'].hasValue() && object.metadata.?labels[?'none'].orValue('x') == 'x'",
+            "object.metadata.?annotations[?'x'].orValue('y') == 'y'",
+            "request.operation in ['CREATE', 'UPDATE']",
+            "object.spec.containers.map(c, c.name).exists_one(n, n == 'a')",
+            "!ip(object.spec.clusterIP).isLoopback() && cidr('10.0.0.0/8').containsIP(object.spec.clusterIP)",
+            "timestamp(object.metadata.creationTimestamp) < timestamp('2030-01-01T00:00:00Z')",
+            "size(object.spec.containers) > 0 && object.metadata.name.lowerAscii() == object.metadata.name",
+            "type(object.spec.replicas) == int && object.metadata.name.matches(r'\\w+-\\d+')",
+            "object.metadata.labels.exists(k, k == 'app' && object.metadata.labels[k] == 'web')",
+            "object.spec.containers.map(c, c.?resources.?limits.?memory.orValue('0')) == ['64Mi', '0']",
+            "object.metadata.labels['a.b/c'] == 'd' && 'k' in request.userInfo.extra && request.userInfo.extra['k'][0] == 'v'",
+            "object.spec.containers.all(c, c.?ports.orValue([]).all(p, p.containerPort < 1024 && !has(p.hostPort)))",
+            "has(request.subResource) ? false : !(request.name in ['x'])",
+            "cel.bind(names, object.spec.containers.map(c, c.name), names.size() == 2 && names.isSorted())",
+            "object.spec.containers.all(c, !c.image.contains('@') && (c.image.split('/')[0] == 'registry.k8s.io'))",
+            "params != null && dyn(params.max) == 5.0",
+        ] {
+            let compiled = e.compile(text, Wanted::Bool).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let on = [
+                ("object", Value::of(&object, None)),
+                ("oldObject", Value::of(&old, None)),
+                ("request", Value::of(&request, None)),
+                ("namespaceObject", Value::of(&namespace, None)),
+                ("params", Value::of(&params, None)),
+            ];
+            let got = compiled.program.evaluate(&on, &mut Budget::new(CALL_LIMIT));
+            assert!(matches!(got, Ok(Value::Bool(true))), "{text}: {got:?}");
+        }
+    }
+
     #[test]
     fn patches_are_made_of_messages() {
         let e = Environment::new(Type::Dyn).with_patches();
