@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = crate::trials!(ControlPlane: mutating_and_validating, what_fails, only_what_is_meant, scale_and_delete, again,
-        validating_policies, parameters, mutating_policies, type_checking);
+        validating_policies, parameters, mutating_policies, type_checking, custom_resources, connections);
     trials.push(Trial::test("webhooks::a_server_starts_without_its_webhooks", || {
         a_server_starts_without_its_webhooks();
         Ok(())
@@ -86,6 +86,9 @@ impl Hook {
             "/late" => patch(json!([{"op": "add", "path": "/data/late", "value": "1"}])),
             "/first" if request["object"]["data"]["first"].is_string() => json!({}),
             "/first" => patch(json!([{"op": "add", "path": "/data/first", "value": "1"}])),
+            "/widget" => patch(
+                json!([{"op": "replace", "path": "/spec/size", "value": 7}, {"op": "add", "path": "/spec/nope", "value": 1}]),
+            ),
             "/wrong" => json!({"uid": "another"}),
             "/warn" => json!({"warnings": ["mind the gap"]}),
             _ => json!({}),
@@ -499,6 +502,84 @@ async fn mutating_policies(cx: Cx) {
     let reply = cx.api.try_post(&cx.core("configmaps"), &broken).await;
     assert!(reply.message().contains("denied request: expression 'Object{"), "{}", reply.message());
     assert_eq!(reply.code, 403);
+}
+
+/// Widgets, served as v1 and v2 with two schemas; v2 is stored.
+async fn widgets(cx: &Cx) -> String {
+    let group = format!("{}.example.com", cx.ns);
+    let version = |name: &str, storage: bool, field: &str| {
+        json!({"name": name, "served": true, "storage": storage,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "size": {"type": "integer"}, field: {"type": "string", "default": "plain"}}}}}}})
+    };
+    let crd = json!({"metadata": {"name": format!("widgets.{group}")}, "spec": {"group": group, "scope": "Namespaced",
+        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+        "versions": [version("v1", false, "old"), version("v2", true, "new")]}});
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    cx.api.post(path, crd).await;
+    let established = |o: &Value| {
+        let conditions = o["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True")
+    };
+    cx.api.wait("established", &format!("{path}/widgets.{group}"), SOON, established).await;
+    group
+}
+
+async fn custom_resources(cx: Cx) {
+    let group = widgets(&cx).await;
+    let hook = Hook::serve().await;
+    let rules = json!({"rules": [{"operations": ["CREATE"], "apiGroups": [group], "apiVersions": ["v2"], "resources": ["widgets"]}]});
+    configure(&cx, "Mutating", json!([hook.entry(&cx, "/widget", &[], rules.clone())])).await;
+    let path = cx.of(&format!("{group}/v1"), "widgets");
+    let widget = |name: &str, size: i64| {
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": {"name": name},
+        "spec": {"size": size}})
+    };
+    let made = cx.api.post(&path, widget("a", 1)).await;
+    // asked in the version of the rule, answered in that of the request; what no schema knows is gone
+    let request = &hook.asked("/widget")[0];
+    assert_eq!(request["object"]["apiVersion"], format!("{group}/v2"));
+    assert_eq!(
+        (&request["object"]["spec"]["new"], &request["requestKind"]["version"]),
+        (&json!("plain"), &json!("v1"))
+    );
+    assert_eq!(made["spec"], json!({"size": 7, "old": "plain"}));
+
+    let limits = json!({"paramKind": {"apiVersion": format!("{group}/v2"), "kind": "Widget"},
+        "matchConstraints": {"resourceRules": [{"apiGroups": [group], "apiVersions": ["v2"], "operations": ["CREATE"], "resources": ["widgets"]}]},
+        "matchConditions": [{"name": "n", "expression": "object.metadata.name != 'limit'"}],
+        "validations": [{"expression": "object.apiVersion.endsWith('/v2') && object.spec.size <= params.spec.size && params.spec.new == 'plain'",
+            "messageExpression": "'at most ' + string(params.spec.size)"}]});
+    cx.api.delete(&format!("{GROUP}/mutatingwebhookconfigurations/{}-mutating", cx.ns)).await;
+    let param = json!({"name": "limit", "parameterNotFoundAction": "Allow"});
+    policy(&cx, "Validating", limits, json!({"validationActions": ["Deny"], "paramRef": param})).await;
+    cx.api.post(&path, widget("free", 100)).await;
+    cx.api.post(&path, widget("limit", 5)).await;
+    let reply = cx.api.try_post(&path, &widget("b", 6)).await;
+    assert!(reply.message().ends_with("denied request: at most 5"), "{}", reply.message());
+    cx.api.post(&path, widget("b", 5)).await;
+}
+
+async fn connections(cx: Cx) {
+    let hook = Hook::serve().await;
+    let rules = json!({"rules": [{"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/exec", "services/proxy"]}]});
+    configure(&cx, "Validating", json!([hook.entry(&cx, "/deny", &[], rules)])).await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    cx.api.post(&cx.core("pods"), pod).await;
+    for path in ["pods/p/exec?command=sh&command=-c&stdin=true&container=c", "services/s/proxy/x"] {
+        let reply = cx.api.try_get(&cx.core(path)).await;
+        assert_eq!(
+            (reply.code.as_u16(), reply.message()),
+            (403, r#"admission webhook "deny.hooks.test" denied the request: not here"#)
+        );
+    }
+    let asked = hook.asked("/deny");
+    assert_eq!(
+        asked[0]["object"],
+        json!({"kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh", "-c"], "stdin": true, "container": "c"})
+    );
+    assert_eq!((&asked[0]["operation"], &asked[0]["name"]), (&json!("CONNECT"), &json!("p")));
+    assert_eq!(asked[1]["object"], json!({"kind": "ServiceProxyOptions", "apiVersion": "v1", "path": "/x"}));
 }
 
 async fn type_checking(cx: Cx) {
