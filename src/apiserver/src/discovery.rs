@@ -13,13 +13,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::Engine;
 use crate::aggregation::{Aggregation, priority};
 use crate::engine::Routes;
 use crate::http::negotiate::{self, Shape};
 use crate::http::output::{self, Wanted};
 use crate::http::query::Query;
 use crate::http::{Body, gzip, not_found};
+use crate::{Engine, resource_metrics};
 use resources::{Resource, resources};
 
 /// Set by the release build; clients expect something hexadecimal.
@@ -67,14 +67,14 @@ impl Discovery {
                 let all: Vec<Value> = groups().iter().filter(|(g, _)| !g.is_empty()).map(group).collect();
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
             }
-            ["api", "v1"] => resource_list(engine, "", "v1").ok_or_else(not_found)?,
+            ["api", "v1"] => resource_list(engine, aggregation, "", "v1").ok_or_else(not_found)?,
             ["apis", name] => {
                 let mut tree = groups().iter().find(|(g, _)| g == name).map(group).ok_or_else(not_found)?;
                 tree["kind"] = "APIGroup".into();
                 tree["apiVersion"] = "v1".into();
                 tree
             }
-            ["apis", name, version] => resource_list(engine, name, version).ok_or_else(not_found)?,
+            ["apis", name, version] => resource_list(engine, aggregation, name, version).ok_or_else(not_found)?,
             _ => return Err(not_found()),
         };
         let accepted = negotiate::Accepted { shape: Shape::Object, ..accepted };
@@ -202,6 +202,9 @@ fn all_groups(engine: &Engine, aggregation: &Aggregation) -> Vec<(String, Vec<St
         None => groups.push((group.into(), vec![version.into()])),
     };
     engine.specials().virtuals().for_each(|kind| add(kind.group, kind.version));
+    if aggregation.metrics().is_some() {
+        add(resource_metrics::GROUP, resource_metrics::VERSION);
+    }
     let remotes = aggregation.all();
     remotes.keys().for_each(|(group, version)| add(group, version));
     let place = |group: &str, version: &str| {
@@ -226,8 +229,16 @@ fn group((name, versions): &(String, Vec<String>)) -> Value {
     json!({"name": name, "versions": all, "preferredVersion": all.first()})
 }
 
-fn resource_list(engine: &Engine, group: &str, version: &str) -> Option<Value> {
-    let all = resources(engine, group, version);
+/// What this server serves itself under a group and version.
+fn own_resources(engine: &Engine, aggregation: &Aggregation, group: &str, version: &str) -> Vec<Resource> {
+    if group == resource_metrics::GROUP && version == resource_metrics::VERSION && aggregation.metrics().is_some() {
+        return resource_metrics::resources().iter().map(|r| Resource::of(r, group, version)).collect();
+    }
+    resources(engine, group, version)
+}
+
+fn resource_list(engine: &Engine, aggregation: &Aggregation, group: &str, version: &str) -> Option<Value> {
+    let all = own_resources(engine, aggregation, group, version);
     if all.is_empty() {
         return None;
     }
@@ -240,7 +251,7 @@ fn aggregated(engine: &Engine, aggregation: &Aggregation, core: bool, beta: bool
     let item = |(name, versions): &(String, Vec<String>)| {
         let version = |v: &String| {
             let (all, fresh) = match aggregation.find(name, v) {
-                None => (resources(engine, name, v), true),
+                None => (own_resources(engine, aggregation, name, v), true),
                 Some(remote) => {
                     let (all, fresh) = remote.resources();
                     (all.iter().map(|r| Resource::of(r, name, v)).collect(), fresh)

@@ -27,6 +27,7 @@ mod metrics;
 pub mod outbound;
 pub mod proxy;
 pub mod quota;
+mod resource_metrics;
 pub mod security;
 mod server;
 pub mod service_ip;

@@ -19,6 +19,7 @@ use crate::pod::dns::Resolver;
 use crate::pod::image::Puller;
 use crate::pod::manager::{Mailboxes, Manager, selector};
 use crate::reach::Reach;
+use crate::server::Sampler;
 use crate::volume::{Kernel, Mounter};
 
 /// What several kubelets of one process may share.
@@ -35,6 +36,7 @@ pub struct Kubelet {
     pub(crate) ctx: Arc<Context>,
     pub(crate) pods: Informer,
     mailboxes: Arc<Mailboxes>,
+    pub(crate) sampler: Sampler,
     /// Ends what [`Kubelet::new`] has started.
     own: CancellationToken,
 }
@@ -106,7 +108,7 @@ impl Kubelet {
             config,
         });
         let pods = Informer::start(ctx.client.clone(), selector(&ctx.config.node_name), own.clone());
-        Kubelet { ctx, pods, mailboxes, own }
+        Kubelet { ctx, pods, mailboxes, sampler: Sampler::default(), own }
     }
 
     /// The machine goes down: ends all pods, the critical ones last. See [`shutdown`](crate::shutdown).

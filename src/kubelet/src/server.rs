@@ -6,6 +6,7 @@ mod follow;
 mod logfile;
 mod logs;
 mod metrics;
+mod sample;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Kubelet;
 use crate::pod::observe::RuntimePod;
+pub(crate) use sample::Sampler;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub(crate) type Answer = Response<Body>;

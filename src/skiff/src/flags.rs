@@ -61,6 +61,8 @@ pub enum Component {
     ServiceProxy,
     /// Cluster DNS
     Dns,
+    /// What nodes and pods use: metrics.k8s.io
+    MetricsServer,
 }
 
 #[derive(Args, Clone)]

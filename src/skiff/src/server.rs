@@ -157,6 +157,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         name: pki::FRONT_PROXY,
         authority: pki.request_header_ca.pem().to_owned(),
         client_authority: pki.client_ca.pem().to_owned(),
+        resource_metrics: !flags.disable.contains(&Component::MetricsServer),
     };
     server.aggregate(dialer.clone(), front).await.context("aggregated APIs")?;
     let manager = server.client(User::system("system:kube-controller-manager"));

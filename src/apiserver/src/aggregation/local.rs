@@ -14,7 +14,7 @@ use store::EventKind;
 use tokio_util::sync::CancellationToken;
 
 use super::{GROUP, RESOURCE, modify, priority};
-use crate::Engine;
+use crate::{Engine, resource_metrics};
 
 const LABEL: &str = "kube-aggregator.kubernetes.io/automanaged";
 /// Writes at once.
@@ -37,13 +37,14 @@ fn found(object: &Object) -> Found {
 }
 
 /// What there should be.
-fn wanted(engine: &Engine) -> Wanted {
+fn wanted(engine: &Engine, metrics: bool) -> Wanted {
     let routes = engine.routes();
     let kinds = routes.registry.kinds().iter();
     let served = kinds.flat_map(|k| k.served.iter().map(|(g, v)| (g.as_str(), v.as_str(), k.definition.is_some())));
     let virtuals = engine.specials().virtuals().map(|v| (v.group, v.version, false));
     let mut all = Wanted::new();
-    for (group, version, custom) in served.chain(virtuals).filter(|(g, ..)| *g != GROUP) {
+    let metrics = metrics.then_some((resource_metrics::GROUP, resource_metrics::VERSION, false));
+    for (group, version, custom) in served.chain(virtuals).chain(metrics).filter(|(g, ..)| *g != GROUP) {
         all.entry(format!("{version}.{group}")).or_insert_with(|| {
             let (group_priority, version_priority) = priority::of(group, version);
             let spec = json!({
@@ -57,7 +58,7 @@ fn wanted(engine: &Engine) -> Wanted {
 }
 
 /// Until `stop`.
-pub(super) async fn run(engine: Arc<Engine>, client: Arc<dyn Client>, stop: CancellationToken) {
+pub(super) async fn run(engine: Arc<Engine>, client: Arc<dyn Client>, metrics: bool, stop: CancellationToken) {
     let mut kinds = engine.kinds();
     let work = async {
         loop {
@@ -67,7 +68,7 @@ pub(super) async fn run(engine: Arc<Engine>, client: Arc<dyn Client>, stop: Canc
             drop(now);
             loop {
                 kinds.borrow_and_update();
-                settle(&engine, &*client, &there).await;
+                settle(&engine, &*client, wanted(&engine, metrics), &there).await;
                 tokio::select! {
                     changed = kinds.changed() => if changed.is_err() {
                         return;
@@ -99,8 +100,7 @@ enum Change {
 }
 
 /// Writes the difference.
-async fn settle(engine: &Engine, client: &dyn Client, there: &BTreeMap<String, Found>) {
-    let wanted = wanted(engine);
+async fn settle(engine: &Engine, client: &dyn Client, wanted: Wanted, there: &BTreeMap<String, Found>) {
     let mut changes: Vec<(String, Change)> = Vec::new();
     for (name, _) in there.iter().filter(|(name, f)| f.managed && !f.remote && !wanted.contains_key(*name)) {
         changes.push((name.clone(), Change::Delete));

@@ -19,14 +19,15 @@ mod proxy;
 mod remote;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use api::Status;
 use client::{Client, NodeDialer, Patch, Target, WriteOptions};
 use parking_lot::RwLock;
 use serde_json::json;
 
+use crate::resource_metrics::ResourceMetrics;
 use crate::{Engine, Server, User};
 use connect::Connector;
 pub(crate) use proxy::{is_long_running, serve};
@@ -45,6 +46,8 @@ pub(crate) struct Aggregation {
     /// There is something in the table.
     any: AtomicBool,
     table: RwLock<Arc<Table>>,
+    /// This server's own `metrics.k8s.io`, where it has one.
+    metrics: OnceLock<ResourceMetrics>,
 }
 
 impl Aggregation {
@@ -65,6 +68,9 @@ impl Aggregation {
     pub fn all(&self) -> Arc<Table> {
         self.table.read().clone()
     }
+    pub fn metrics(&self) -> Option<&ResourceMetrics> {
+        self.metrics.get()
+    }
     fn set(&self, table: Table) {
         let any = !table.is_empty();
         *self.table.write() = Arc::new(table);
@@ -82,6 +88,8 @@ pub struct FrontProxy {
     pub authority: String,
     /// Vouches for this server's own clients: PEM.
     pub client_authority: String,
+    /// Whether `metrics.k8s.io` is served from the kubelets.
+    pub resource_metrics: bool,
 }
 
 impl Server {
@@ -91,8 +99,11 @@ impl Server {
         let client = self.client(User::system("system:apiserver"));
         crate::admission::exempt(tell(&*client, &front)).await?;
         let (engine, aggregation, stop) = (self.engine().clone(), self.aggregation().clone(), self.stop().clone());
+        if front.resource_metrics {
+            let _ = aggregation.metrics.set(ResourceMetrics::new(dialer.clone()));
+        }
         let connector = Arc::new(Connector::new(dialer, engine.store().clone(), front.identity));
-        tokio::spawn(local::run(engine.clone(), client, stop.clone()));
+        tokio::spawn(local::run(engine.clone(), client, front.resource_metrics, stop.clone()));
         tokio::spawn(follow::run(engine, aggregation, connector, stop));
         Ok(())
     }

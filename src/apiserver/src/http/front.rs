@@ -25,7 +25,7 @@ use crate::authz::forbidden;
 use crate::fairness::{Fairness, Seat};
 use crate::metrics::{self, Metrics};
 use crate::special::PathRequest;
-use crate::{Attributes, Authenticator, Decision, Engine, User, Verb, discovery, health};
+use crate::{Attributes, Authenticator, Decision, Engine, User, Verb, discovery, health, resource_metrics};
 
 /// `--request-timeout`: how long anything but a watch or a connection may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -181,6 +181,13 @@ impl Front {
                 return Ok(answer.await);
             }
             return tokio::time::timeout(query.timeout(TIMEOUT)?, answer).await.map_err(|_| timed_out());
+        }
+        if attributes.group == resource_metrics::GROUP
+            && attributes.version == resource_metrics::VERSION
+            && let Some(metrics) = self.aggregation.metrics()
+        {
+            let accepted = negotiate::accepted(request.headers())?;
+            return metrics.serve(&self.engine, &attributes, &query, accepted).await;
         }
         let mut admitted = Admitted { attributes, info, query, request };
         if let Some(capture) = trace.record.as_mut().and_then(Record::capture) {

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use runtime::{ContainerState, ContainerStatus, Stats};
 use serde_json::json;
 
+use super::sample::Rates;
 use super::{Answer, Refusal, text};
 use crate::Kubelet;
 use crate::node::machine::{file_system, meminfo};
 use crate::pod::observe::label;
+
+/// Milliseconds between the two looks that rates were made of.
+const WINDOW: http::HeaderName = http::HeaderName::from_static("x-window-milliseconds");
 
 pub(crate) struct Usage {
     pub container: ContainerStatus,
@@ -52,21 +56,24 @@ pub(crate) fn node_memory_bytes() -> u64 {
 }
 
 pub(crate) async fn summary(k: &Arc<Kubelet>) -> Result<Answer, Refusal> {
-    let all = usages(k).await?;
+    let Rates { all, window, node: node_rate, containers: rates } = k.sampler.rates(k).await?;
     let now = k.ctx.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let cpu = |nanos: u64| json!({"time": now, "usageCoreNanoSeconds": nanos});
+    let cpu = |nanos: u64, rate: u64| json!({"time": now, "usageNanoCores": rate, "usageCoreNanoSeconds": nanos});
     let memory = |s: &Stats| json!({"time": now, "usageBytes": s.memory_usage_bytes, "workingSetBytes": s.memory_working_set_bytes, "rssBytes": s.memory_rss_bytes});
     let time =
         |nanos: i64| jiff::Timestamp::from_second(nanos / 1_000_000_000).map(|t| t.to_string()).unwrap_or_default();
+    let mut rates = rates.into_iter();
     let pods: Vec<_> = all
         .chunk_by(|a, b| a.pod() == b.pod())
         .map(|group| {
+            let rates: Vec<u64> = rates.by_ref().take(group.len()).collect();
             let (namespace, name, uid) = group[0].pod();
             let containers: Vec<_> = group
                 .iter()
-                .map(|u| {
+                .zip(&rates)
+                .map(|(u, rate)| {
                     json!({"name": u.container.name, "startTime": time(u.container.started_nanos),
-                        "cpu": cpu(u.stats.cpu_nanos), "memory": memory(&u.stats),
+                        "cpu": cpu(u.stats.cpu_nanos, *rate), "memory": memory(&u.stats),
                         "rootfs": {"time": now, "usedBytes": u.stats.fs_used_bytes, "inodesUsed": u.stats.fs_inodes_used}})
                 })
                 .collect();
@@ -80,16 +87,18 @@ pub(crate) async fn summary(k: &Arc<Kubelet>) -> Result<Answer, Refusal> {
             }
             json!({"podRef": {"name": name, "namespace": namespace, "uid": uid},
                 "startTime": time(group[0].container.created_nanos), "containers": containers,
-                "cpu": cpu(sum.cpu_nanos), "memory": memory(&sum), "process_stats": {"process_count": sum.pids}})
+                "cpu": cpu(sum.cpu_nanos, rates.iter().sum()), "memory": memory(&sum), "process_stats": {"process_count": sum.pids}})
         })
         .collect();
     let disk = file_system(&k.ctx.config.root_dir);
     let fs = json!({"time": now, "availableBytes": disk.available_bytes, "capacityBytes": disk.capacity_bytes,
         "usedBytes": disk.capacity_bytes.saturating_sub(disk.available_bytes),
         "inodes": disk.inodes, "inodesFree": disk.inodes_free});
-    let node = json!({"nodeName": k.ctx.config.node_name, "cpu": cpu(node_cpu_nanos()),
+    let node = json!({"nodeName": k.ctx.config.node_name, "cpu": cpu(node_cpu_nanos(), node_rate),
         "memory": {"time": now, "availableBytes": meminfo("MemAvailable"), "usageBytes": node_memory_bytes(),
             "workingSetBytes": node_memory_bytes()},
         "fs": fs, "runtime": {"imageFs": fs}});
-    Ok(text("application/json", json!({"node": node, "pods": pods}).to_string()))
+    let mut answer = text("application/json", json!({"node": node, "pods": pods}).to_string());
+    answer.headers_mut().insert(WINDOW, (window.as_millis() as u64).into());
+    Ok(answer)
 }
