@@ -18,6 +18,8 @@ use crate::engine::meta;
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// `true`: the object is kept as it ships.
 const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+/// The condition of a schema without its level.
+const DANGLING: &str = "Dangling";
 
 /// Until `stop`. Must be called within a runtime.
 pub(crate) fn maintain(client: Arc<dyn Client>, store: Arc<Store>, stop: CancellationToken) {
@@ -66,9 +68,14 @@ async fn once(client: &dyn Client, store: &Store) -> Result<(), Status> {
         let tree = schema.tree();
         let level = tree["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default();
         if let Some(condition) = dangling(&tree, level, levels.contains_key(level)) {
-            let status = json!({"status": {"conditions": [condition]}});
+            // the others are somebody else's
+            let all = tree["status"]["conditions"].as_array().into_iter().flatten();
+            let mut conditions: Vec<Value> = all.filter(|c| c["type"] != DANGLING).cloned().collect();
+            conditions.push(condition);
+            let metadata = json!({"resourceVersion": schema.revision().to_string()});
+            let patch = Patch::Merge(json!({"metadata": metadata, "status": {"conditions": conditions}}));
             let target = target("flowschemas", schema.name()).sub("status");
-            unless_gone(client.patch(&target, Patch::Merge(status), &WriteOptions::default()).await)?;
+            unless_gone(client.patch(&target, patch, &WriteOptions::default()).await)?;
         }
     }
     Ok(())
@@ -120,12 +127,12 @@ fn dangling(schema: &Value, level: &str, exists: bool) -> Option<Value> {
         false => ("True", "NotFound", "but there is no such object"),
     };
     let message = format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} {end}");
-    let before = schema["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == "Dangling");
+    let before = schema["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == DANGLING);
     if before.is_some_and(|c| c["status"] == status && c["message"] == message.as_str()) {
         return None;
     }
     let now = meta::time(meta::now());
-    Some(json!({"type": "Dangling", "status": status, "reason": reason, "message": message, "lastTransitionTime": now}))
+    Some(json!({"type": DANGLING, "status": status, "reason": reason, "message": message, "lastTransitionTime": now}))
 }
 
 #[cfg(test)]
