@@ -7,8 +7,8 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    apply, auth, config, cp, create, delete, describe, drain, edit, exec, explain, expose, get, logs, marks, patch,
-    port_forward, rollout, run, scale, set, taint, version, wait,
+    apply, auth, autoscale, certificate, config, cp, create, debug, delete, describe, drain, edit, events, exec,
+    explain, expose, get, logs, marks, patch, port_forward, proxy, rollout, run, scale, set, taint, top, version, wait,
 };
 
 #[derive(Parser)]
@@ -159,6 +159,8 @@ pub enum Command {
     Run(run::Flags),
     /// Make a service for pods
     Expose(expose::Flags),
+    /// Let the number of pods follow their load
+    Autoscale(autoscale::Flags),
     /// Wait for a condition
     Wait(wait::Flags),
     /// Set fields such as images
@@ -171,6 +173,12 @@ pub enum Command {
     Drain(drain::Flags),
     /// Ask what one may do
     Auth(auth::Flags),
+    /// Approve and deny certificate requests
+    Certificate(certificate::Flags),
+    /// CPU and memory of nodes and pods
+    Top(top::Flags),
+    /// What happened
+    Events(events::Flags),
     /// Explain the fields of a kind
     Explain(explain::Flags),
     /// Show and change kubeconfig files
@@ -185,6 +193,10 @@ pub enum Command {
     Cp(cp::Flags),
     /// Forward local ports to a pod
     PortForward(port_forward::Flags),
+    /// A container to look into a pod or a node
+    Debug(debug::Flags),
+    /// The API server on a local port
+    Proxy(proxy::Flags),
     /// Versions of client and server
     Version(version::Flags),
     /// The resources that the server serves

@@ -137,7 +137,8 @@ pub async fn attach_to(
     tty: bool,
     quiet: bool,
 ) -> Result<usize> {
-    let spec = list(pod, "/spec/containers").iter().find(|c| text(c, "/name") == container);
+    let mut all = ["/spec/containers", "/spec/ephemeralContainers"].iter().flat_map(|p| list(pod, p));
+    let spec = all.find(|c| text(c, "/name") == container);
     let has_tty = spec.is_some_and(|c| c["tty"] == true);
     if tty && !has_tty && !quiet {
         eprintln!("error: Unable to use a TTY - container {container} did not allocate one");

@@ -6,13 +6,17 @@ use crate::session::Session;
 
 pub mod apply;
 pub mod auth;
+pub mod autoscale;
+pub mod certificate;
 pub mod config;
 pub mod cp;
 pub mod create;
+pub mod debug;
 pub mod delete;
 pub mod describe;
 pub mod drain;
 pub mod edit;
+pub mod events;
 pub mod exec;
 pub mod explain;
 pub mod expose;
@@ -21,11 +25,13 @@ pub mod logs;
 pub mod marks;
 pub mod patch;
 pub mod port_forward;
+pub mod proxy;
 pub mod rollout;
 pub mod run;
 pub mod scale;
 pub mod set;
 pub mod taint;
+pub mod top;
 pub mod version;
 pub mod wait;
 
@@ -65,6 +71,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Edit(f) => edit::run(s, f).await,
         Command::Run(f) => run::run(s, f).await,
         Command::Expose(f) => expose::run(s, f).await,
+        Command::Autoscale(f) => autoscale::run(s, f).await,
         Command::Wait(f) => wait::run(s, f).await,
         Command::Explain(f) => explain::run(s, f).await,
         Command::Set(f) => set::run(s, f).await,
@@ -72,6 +79,11 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Uncordon(f) => drain::cordon(s, f, false).await,
         Command::Drain(f) => drain::run(s, f).await,
         Command::Auth(f) => auth::run(s, f).await,
+        Command::Certificate(f) => certificate::run(s, f).await,
+        Command::Top(f) => top::run(s, f).await,
+        Command::Events(f) => events::run(s, f).await,
+        Command::Debug(f) => debug::run(s, f).await,
+        Command::Proxy(f) => proxy::run(s, f).await,
         Command::Exec(f) => exec::run(s, f).await,
         Command::Attach(f) => exec::attach(s, f).await,
         Command::Cp(f) => cp::run(s, f).await,

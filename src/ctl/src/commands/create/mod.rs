@@ -1,6 +1,7 @@
 //! `create` from files or by generators, and `replace`.
 
 mod config;
+mod ingress;
 mod policy;
 mod rbac;
 mod token;
@@ -75,6 +76,9 @@ enum Kind {
     /// A service
     #[command(alias = "svc")]
     Service(workload::Service),
+    /// An ingress
+    #[command(alias = "ing")]
+    Ingress(ingress::Ingress),
     /// A role
     Role(rbac::Role),
     /// A cluster role
@@ -114,6 +118,7 @@ pub async fn run(s: &Session, flags: Flags, users: &[String]) -> Result<()> {
         Kind::Configmap(f) => (f.object()?, f.how),
         Kind::Secret(f) => f.object()?,
         Kind::Service(f) => f.object()?,
+        Kind::Ingress(f) => (f.object()?, f.how),
         Kind::Role(f) => (f.role(s).await?, f.how),
         Kind::Clusterrole(f) => (f.cluster_role(s).await?, f.how),
         Kind::Rolebinding(f) => (f.role_binding(users)?, f.how),

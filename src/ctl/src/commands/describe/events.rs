@@ -39,7 +39,7 @@ pub async fn of(s: &Session, o: &Value) -> Result<Vec<Value>> {
     }
 }
 
-fn last(e: &Value) -> &str {
+pub fn last(e: &Value) -> &str {
     ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"]
         .into_iter()
         .map(|p| text(e, p))

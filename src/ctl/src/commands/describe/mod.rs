@@ -1,7 +1,7 @@
 //! `describe`: objects in detail, with their events, in kubectl's layout (`kubectl/pkg/describe`).
 
 pub mod config;
-mod events;
+pub mod events;
 mod generic;
 mod node;
 mod pod;
@@ -10,7 +10,7 @@ mod storage;
 mod template;
 mod volumes;
 mod workload;
-mod writer;
+pub mod writer;
 
 use crate::cli::{Files, Select};
 use crate::error::{Error, Result};
