@@ -7,7 +7,8 @@ use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::resources::round_list;
 use crate::kinds::table::{UNSET, name};
-use crate::kinds::tree::{entries, has, items, made, or, or_zero, text};
+use crate::kinds::tree::{entries, has, items, made, or, or_zero, some, text};
+use crate::quantity::Quantity;
 use crate::strategy::{AGE, Column, NAME, age, set};
 
 pub(super) struct PersistentVolume;
@@ -52,6 +53,12 @@ impl Strategy for PersistentVolume {
             let list: Vec<_> = entries(spec, "capacity").map(|(k, _)| k).collect();
             errors.push(field::Error::not_supported(&path.child("capacity"), list, &["storage"]));
         }
+        let capacity = path.child("capacity");
+        if let Some(amount) = some(&spec["capacity"], "storage")
+            && !Quantity::from_tree(amount).is_ok_and(|q| q.sign() > 0)
+        {
+            errors.push(field::Error::invalid(&capacity.key("storage"), amount.clone(), "must be greater than zero"));
+        }
         let policies = &["Delete", "Recycle", "Retain"];
         let policy = text(spec, "persistentVolumeReclaimPolicy");
         if !policies.contains(&policy) {
@@ -60,7 +67,7 @@ impl Strategy for PersistentVolume {
         let sources: Vec<&str> = spec_members(spec).map(|(k, _)| k).filter(|k| !PLAIN.contains(k)).collect();
         match sources.as_slice() {
             [] => errors.push(field::Error::required(path, "must specify a volume type")),
-            [_] => {}
+            [one] => source(&mut errors, &path.child(one), one, spec),
             [_, rest @ ..] => errors.extend(
                 rest.iter().map(|s| field::Error::forbidden(&path.child(s), "may not specify more than 1 volume type")),
             ),
@@ -128,6 +135,38 @@ impl Strategy for PersistentVolume {
 
 fn spec_members(spec: &Value) -> impl Iterator<Item = (&str, &Value)> {
     spec.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.as_str(), v))
+}
+
+/// What a source must say: the sources that are still in use.
+fn source(errors: &mut Vec<field::Error>, path: &Path, kind: &str, spec: &Value) {
+    let of = &spec[kind];
+    let needed: &[&str] = match kind {
+        "hostPath" | "local" => &["path"],
+        "nfs" => &["server", "path"],
+        "csi" => &["driver", "volumeHandle"],
+        "iscsi" => &["targetPortal", "iqn"],
+        _ => &[],
+    };
+    for key in needed.iter().filter(|k| text(of, k).is_empty()) {
+        errors.push(field::Error::required(&path.child(key), ""));
+    }
+    let at = text(of, "path");
+    if matches!(kind, "hostPath" | "local") && at.split('/').any(|part| part == "..") {
+        errors.push(field::Error::invalid(&path.child("path"), at, "must not contain '..'"));
+    }
+    if kind == "nfs" && !at.is_empty() && !at.starts_with('/') {
+        errors.push(field::Error::invalid(&path.child("path"), at, "must be an absolute path"));
+    }
+    if kind == "hostPath" && at == "/" && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+        let detail = "may not be 'recycle' for a hostPath mount of '/'";
+        let spec = Path::root("spec");
+        errors.push(field::Error::forbidden(&spec.child("persistentVolumeReclaimPolicy"), detail));
+    }
+    if kind == "local" && !has(&spec["nodeAffinity"], "required") {
+        let metadata = Path::root("metadata");
+        let detail = "Local volume requires node affinity";
+        errors.push(field::Error::required(&metadata.child("annotations"), detail));
+    }
 }
 
 /// Access modes of volumes and claims.

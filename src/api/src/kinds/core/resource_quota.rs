@@ -6,7 +6,7 @@ use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::resources::round_list;
 use crate::kinds::table::name;
-use crate::kinds::tree::{child, entries, items, same};
+use crate::kinds::tree::{child, entries, items, same, text};
 use crate::names;
 use crate::quantity::Quantity;
 use crate::strategy::{AGE, Column, NAME, age};
@@ -41,12 +41,7 @@ impl Strategy for ResourceQuota {
         let mut errors = Vec::new();
         let path = Path::root("spec");
         amounts(&mut errors, &path.child("hard"), &object["spec"], "hard");
-        for scope in items(&object["spec"], "scopes").iter().filter_map(Value::as_str) {
-            if !SCOPES.contains(&scope) {
-                let value = object["spec"]["scopes"].clone();
-                errors.push(field::Error::invalid(&path.child("scopes"), value, "unsupported scope"));
-            }
-        }
+        scopes(&mut errors, &path, &object["spec"]);
         errors
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
@@ -76,6 +71,74 @@ impl Strategy for ResourceQuota {
             if key.starts_with("limits") { limits.push(shown) } else { requests.push(shown) }
         }
         vec![name(object), requests.join(", ").into(), limits.join(", ").into(), age(object, now_seconds)]
+    }
+}
+
+/// `validateResourceQuotaScopes` and `validateScopedResourceSelectorRequirement`
+fn scopes(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
+    const PAIRS: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
+    let fits = |scope: &str| entries(spec, "hard").all(|(r, _)| !is_standard(r) || fits(scope, r));
+    let conflict = |named: &[&str]| PAIRS.iter().any(|pair| pair.iter().all(|s| named.contains(s)));
+
+    let (at, value) = (path.child("scopes"), &spec["scopes"]);
+    let named: Vec<&str> = items(spec, "scopes").iter().filter_map(Value::as_str).collect();
+    for scope in &named {
+        if !SCOPES.contains(scope) {
+            errors.push(field::Error::invalid(&at, value.clone(), "unsupported scope"));
+        }
+        if !fits(scope) {
+            errors.push(field::Error::invalid(&at, value.clone(), "unsupported scope applied to resource"));
+        }
+    }
+    if conflict(&named) {
+        errors.push(field::Error::invalid(&at, value.clone(), "conflicting scopes"));
+    }
+
+    let (selector, at) = (&spec["scopeSelector"], path.child("scopeSelector"));
+    let at = at.child("matchExpressions");
+    let requirements = items(selector, "matchExpressions");
+    for requirement in requirements {
+        let (scope, operator) = (text(requirement, "scopeName"), text(requirement, "operator"));
+        if !SCOPES.contains(&scope) {
+            errors.push(field::Error::invalid(&at.child("scopeName"), scope, "unsupported scope"));
+        }
+        if !fits(scope) {
+            errors.push(field::Error::invalid(&at, selector.clone(), "unsupported scope applied to resource"));
+        }
+        if !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && operator != "Exists" {
+            let detail = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            errors.push(field::Error::invalid(&at.child("operator"), operator, detail));
+        }
+        let (values, list) = (items(requirement, "values"), at.child("values"));
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                let detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                errors.push(field::Error::required(&list, detail));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                errors.push(field::Error::invalid(&list, values.to_vec(), detail));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.push(field::Error::invalid(&at.child("operator"), other, "not a valid selector operator")),
+        }
+    }
+    let named: Vec<&str> = requirements.iter().map(|r| text(r, "scopeName")).collect();
+    if conflict(&named) {
+        errors.push(field::Error::invalid(&at, selector.clone(), "conflicting scopes"));
+    }
+}
+
+/// `IsResourceQuotaScopeValidForResource`
+fn fits(scope: &str, resource: &str) -> bool {
+    let amounts = ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
+    match scope {
+        "BestEffort" => resource == "pods",
+        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
+            resource == "pods" || amounts.contains(&resource)
+        }
+        "VolumeAttributesClass" => matches!(resource, "persistentvolumeclaims" | "requests.storage"),
+        _ => true,
     }
 }
 
@@ -121,4 +184,33 @@ fn is_standard(name: &str) -> bool {
     computed(name)
         || is_counted(name)
         || name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).is_some_and(computed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::workload::problems;
+    use serde_json::json;
+
+    #[test]
+    fn scopes_fit_what_they_limit() {
+        let quota = |spec: Value| problems(&ResourceQuota, json!({ "spec": spec }));
+        assert_eq!(quota(json!({"hard": {"pods": "1"}, "scopes": ["BestEffort"]})), Vec::<String>::new());
+        for (spec, want) in [
+            (
+                json!({"hard": {"cpu": "1"}, "scopes": ["BestEffort"]}),
+                "spec.scopes: Invalid value: [\"BestEffort\"]: unsupported scope applied to resource",
+            ),
+            (
+                json!({"scopes": ["Terminating", "NotTerminating"]}),
+                "spec.scopes: Invalid value: [\"Terminating\",\"NotTerminating\"]: conflicting scopes",
+            ),
+            (
+                json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In"}]}}),
+                "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+            ),
+        ] {
+            assert_eq!(quota(spec)[0], want);
+        }
+    }
 }
