@@ -131,7 +131,7 @@ fn request(bytes: &[u8]) -> Option<(String, Value)> {
     Some((path, serde_json::from_slice(body).ok()?))
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
@@ -210,7 +210,9 @@ async fn what_fails(cx: Cx) {
     };
     let nowhere = json!({"url": "https://127.0.0.1:1/x"});
     let service = json!({"service": {"namespace": cx.ns, "name": "none", "path": "/x"}});
+    let other = json!({"url": format!("https://{}/x", hook.address), "caBundle": Hook::serve().await.ca});
     let all = json!([
+        of("/x", "distrusted", json!({"clientConfig": other})),
         of("/wrong", "wrong", json!({})),
         of("/slow", "slow", json!({"timeoutSeconds": 1})),
         of("/x", "nowhere", json!({"clientConfig": nowhere})),
@@ -231,7 +233,13 @@ async fn what_fails(cx: Cx) {
             "slow",
             vec!["failed to call webhook: Post \"https://127.0.0.1:", "/slow?timeout=1s\": context deadline exceeded"],
         ),
-        ("nowhere", vec!["failed to call webhook: Post \"https://127.0.0.1:1/x?timeout=10s\": dial tcp 127.0.0.1:1: "]),
+        (
+            "nowhere",
+            vec![
+                "failed to call webhook: Post \"https://127.0.0.1:1/x?timeout=10s\": dial tcp 127.0.0.1:1: connect: connection refused",
+            ],
+        ),
+        ("distrusted", vec!["tls: failed to verify certificate: x509: certificate signed by unknown authority"]),
         ("service", vec!["Post \"https://none.", ".svc:443/x?timeout=10s\": service \"none\" not found"]),
         ("patching", vec!["received invalid webhook response: validating webhook may not return response.patch"]),
     ] {

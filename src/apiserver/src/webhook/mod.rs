@@ -4,6 +4,7 @@
 
 mod pool;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,12 +116,12 @@ impl WebhookClient {
             let io = match self.dialer.connect(key.address).await {
                 Ok(io) => io,
                 Err(error) => {
-                    last = format!("dial tcp {}: {error}", key.address);
+                    last = format!("dial tcp {}: {}", key.address, dialing(&error));
                     continue;
                 }
             };
             let tls = TlsConnector::from(trust.tls.clone());
-            let stream = tls.connect(name, io).await.map_err(|e| e.to_string())?;
+            let stream = tls.connect(name, io).await.map_err(|e| handshaking(&e))?;
             let (sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
             // ends with its sender, or when the other end closes it
@@ -160,7 +161,7 @@ impl WebhookClient {
             Some((namespace, name)) => Ok(vec![self.resolve(namespace, name, e.port)?]),
             None => {
                 let found = tokio::net::lookup_host((e.host.as_str(), e.port)).await;
-                Ok(found.map_err(|e| e.to_string())?.collect())
+                Ok(found.map_err(|_| format!("dial tcp: lookup {}: no such host", e.host))?.collect())
             }
         }
     }
@@ -178,6 +179,36 @@ impl WebhookClient {
         let found = place::service(&reference, &service.tree(), &slices, |n| rand::random_range(0..n));
         found.map(|p| p.address).map_err(|status| status.message)
     }
+}
+
+/// What Go says of a connection that is not made.
+fn dialing(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".into(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".into(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".into(),
+        io::ErrorKind::TimedOut => "i/o timeout".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// What Go says of a certificate that is not trusted.
+fn handshaking(error: &io::Error) -> String {
+    use rustls::CertificateError as C;
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    let why = match inner {
+        Some(rustls::Error::InvalidCertificate(C::UnknownIssuer | C::BadSignature)) => {
+            "certificate signed by unknown authority"
+        }
+        Some(rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. })) => {
+            "certificate has expired or is not yet valid"
+        }
+        Some(rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. })) => {
+            "certificate is not valid for the name that was asked for"
+        }
+        _ => return error.to_string(),
+    };
+    format!("tls: failed to verify certificate: x509: {why}")
 }
 
 /// What Go's REST client says of an answer: `NewGenericServerResponse`.
