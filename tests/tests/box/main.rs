@@ -1,6 +1,7 @@
 //! Everything a user is promised, asked of the real binary. See the harness, `tests/src/lib.rs`.
 
 mod access;
+mod aggregation;
 mod clients;
 mod cluster;
 mod containers;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     args.test_threads.get_or_insert(6);
     let all = [
         access::trials(),
+        aggregation::trials(),
         clients::trials(),
         cluster::trials(),
         containers::trials(),
