@@ -173,9 +173,7 @@ fn overlay(
     let mut all = all.to_vec();
     let place = all.iter().position(|e| e.is(writer, true));
     let before = place.map(|i| all[i].fields.clone());
-    if root.is_custom() {
-        all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, live));
-    }
+    reconcile(root, &mut all, live);
     let last = place.map(|i| all.remove(i));
 
     let mut object = merge::merge(root, live, config);
@@ -219,9 +217,7 @@ pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, 
     let mut all = entry::base(live, new, writer.subresource);
     if !all.is_empty() {
         let root = Node::root(schema.into());
-        if root.is_custom() {
-            all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, live));
-        }
+        reconcile(root, &mut all, live);
         update(root, live, new, &mut all, writer);
         entry::cap(&mut all);
     }
@@ -246,9 +242,19 @@ fn update(root: Node, live: &Value, new: &Value, all: &mut Vec<Entry>, writer: &
     }
 }
 
-/// Makes a set of fields one of today's schema: what has become atomic is owned as a whole, what has been, by its fields
-/// (`ReconcileFieldSetWithSchema`). `live` is the value there.
-fn reconcile(node: Node, set: &mut Set, live: &Value) {
+/// Makes sets of fields those of today's schema: what has become atomic is owned as a whole, what has been, by its fields
+/// (`ReconcileFieldSetWithSchema`). Only a custom resource's schema changes. (Upstream takes any field that somebody owns
+/// without what is below for one that was atomic, and gives them all of it; here only where nobody owns anything below.)
+fn reconcile(root: Node, all: &mut [Entry], live: &Value) {
+    if !root.is_custom() {
+        return;
+    }
+    let owned = all.iter().fold(Set::default(), |owned, e| owned.union(&e.fields));
+    all.iter_mut().for_each(|e| fit(root, &mut e.fields, &owned, live));
+}
+
+/// `owned` is what all own of the same, `live` the value there.
+fn fit(node: Node, set: &mut Set, owned: &Set, live: &Value) {
     let mut named: HashMap<String, Option<&Value>> = HashMap::new();
     for item in live.as_array().into_iter().flatten().filter(|_| node.is_list()) {
         if let Ok(e) = node.name(item) {
@@ -261,11 +267,12 @@ fn reconcile(node: Node, set: &mut Set, live: &Value) {
             Some(name) => live.get(name),
             None => named.get(e).copied().flatten(),
         };
-        let (node, Some(at)) = (node.step(e), at) else { continue };
+        let (node, Some(at), Some(owned)) = (node.step(e), at, owned.children.get(e)) else { continue };
         match (node, below.has_below()) {
             (Node::Leaf, true) => *below = Set::leaf(),
             (Node::Leaf | Node::Free, _) => {}
-            (_, true) => reconcile(node, below, at),
+            (_, true) => fit(node, below, owned, at),
+            (_, false) if owned.has_below() => {}
             (_, false) => *below = Set { owned: true, ..walk::fields(node, at) },
         }
     }

@@ -207,6 +207,9 @@ fn number(text: &str) -> Option<Number> {
         return None;
     }
     let based = |radix, rest: &str| {
+        if rest.starts_with(['+', '-']) {
+            return None;
+        }
         let n = i64::from_str_radix(&format!("{sign}{rest}"), radix).ok().map(Number::from);
         n.or_else(|| u64::from_str_radix(rest, radix).ok().filter(|_| sign.is_empty()).map(Number::from))
     };
@@ -237,10 +240,10 @@ mod tests {
 
     #[test]
     fn scalars_are_read_as_kubernetes_reads_them() {
-        let text = "a: 0644\nb: \"0644\"\nc: yes\nd: 'yes'\ne: 1.5\nf: 1.0\ng: 1e3\nh: ~\ni:\nj: 0x10\nk: 1.2.3\nl: 12Mi\nm: -5\nn: 2001-01-01\no: |\n  x\n  y\n1: int\ntrue: bool\np: 0o10\nq: 089\nr: v1\ns: +1\nt: -\nu: 1_000\n";
+        let text = "a: 0644\nb: \"0644\"\nc: yes\nd: 'yes'\ne: 1.5\nf: 1.0\ng: 1e3\nh: ~\ni:\nj: 0x10\nk: 1.2.3\nl: 12Mi\nm: -5\nn: 2001-01-01\no: |\n  x\n  y\n1: int\ntrue: bool\np: 0o10\nq: 089\nr: v1\ns: +1\nt: -\nu: 1_000\nw: 0x-E\nx: -0b+1\n";
         let want = json!({"a": 420, "b": "0644", "c": true, "d": "yes", "e": 1.5, "f": 1, "g": 1000, "h": null, "i": null, "j": 16,
             "k": "1.2.3", "l": "12Mi", "m": -5, "n": "2001-01-01", "o": "x\ny\n", "1": "int", "true": "bool", "p": 8, "q": 89, "r": "v1", "s": 1,
-            "t": "-", "u": 1000});
+            "t": "-", "u": 1000, "w": "0x-E", "x": "-0b+1"});
         let text = text.replace("t: -\n", "t: '-'\n");
         assert_eq!(yaml(text.as_bytes()).unwrap().tree, want);
     }

@@ -47,7 +47,7 @@ fn run(schema: &Value, case: Case) {
                 assert_eq!(found, paths, "{}", case.name);
             }
             Update(manager, new) => {
-                all.iter_mut().for_each(|e| reconcile(root, &mut e.fields, &live));
+                reconcile(root, &mut all, &live);
                 update(root, &live, &new, &mut all, &writer(manager));
                 live = new;
             }
@@ -492,10 +492,30 @@ fn a_schema_that_has_changed() {
     for (schema, from, want) in
         [(&set, &whole, &parts), (&atomic, &parts, &whole), (&set, &parts, &parts), (&atomic, &whole, &whole)]
     {
-        let mut fields = Set::from_value(from).unwrap();
-        reconcile(Node::root(Schema::Custom(schema)), &mut fields, &live);
-        assert_eq!(&fields.to_value(), want);
+        let mut all = [Entry::new(&writer("m"), true, Set::from_value(from).unwrap())];
+        reconcile(Node::root(Schema::Custom(schema)), &mut all, &live);
+        assert_eq!(&all[0].fields.to_value(), want);
     }
+}
+
+#[test]
+fn what_is_left_of_a_list_is_not_all_of_it() {
+    run(
+        &schema(),
+        case(
+            "found by fuzzing",
+            vec![
+                Update("updater", json!({"items": ["a"]})),
+                Force("applier", json!({"items": ["a", "b"]})),
+                Update("updater", json!({"items": ["a", "b"], "unrelated": 1})),
+            ],
+            json!({"items": ["a", "b"], "unrelated": 1}),
+            vec![
+                ("applier", json!({"f:items": {"v:\"a\"": {}, "v:\"b\"": {}}})),
+                ("updater", json!({"f:items": {".": {}, "v:\"a\"": {}}, "f:unrelated": {}})),
+            ],
+        ),
+    );
 }
 
 #[test]
