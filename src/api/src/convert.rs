@@ -191,15 +191,26 @@ mod tests {
 
     #[test]
     fn nonsense_is_left_to_the_schema() {
-        for tree in
-            [json!(1), json!([]), json!({"spec": 1, "metadata": []}), json!({"spec": {"template": 1, "strategy": 2}})]
-        {
-            for (group, version, plural) in [
-                ("extensions", "v1beta1", "deployments"),
-                ("extensions", "v1beta1", "daemonsets"),
-                ("events.k8s.io", "v1", "events"),
-            ] {
-                storage(group, version, plural, tree.clone());
+        let odd = [
+            json!(1),
+            json!([]),
+            json!({"spec": 1, "metadata": [], "status": "x", "subjects": 3, "endpoints": {"a": 1}, "webhooks": [1, {}]}),
+            json!({"metadata": {"annotations": 5}, "webhooks": [{}], "endpoints": [{"topology": 1}, {"deprecatedTopology": []}],
+                "subjects": [{"kind": 5}], "status": {"conditions": {}, "currentMetrics": 5}}),
+            json!({"metadata": {"annotations": {"autoscaling.alpha.kubernetes.io/metrics": "[1, {\"object\": 5}]",
+                "autoscaling.alpha.kubernetes.io/behavior": "x", "autoscaling.alpha.kubernetes.io/conditions": 5}},
+                "spec": {"template": 1, "strategy": 2, "limited": 5, "backend": 1, "defaultBackend": [], "rules": [1, {"http": 5},
+                {"http": {"paths": [1, {"backend": 3}]}}], "metrics": [1, {"object": 1}, {"resource": {"target": 5, "name": []}}],
+                "selector": [], "devices": 5, "request": 5, "usages": {}, "behavior": 7}}),
+            json!({"spec": {"devices": [1, {"basic": 3}], "spec": {"devices": {"requests": [1, {"exactly": 2}]}},
+                "metrics": {"a": 1}, "limited": {"nominalConcurrencyShares": 0}}, "metadata": 5}),
+        ];
+        for kind in registry().kinds() {
+            for (group, version) in &kind.served {
+                for tree in &odd {
+                    to_storage(kind, group, version, &mut tree.clone());
+                    from_storage(kind, group, version, &mut tree.clone());
+                }
             }
         }
     }
