@@ -40,11 +40,13 @@ impl PodInfo {
     pub fn is_deleting(&self) -> bool {
         self.object.meta().is_deleting()
     }
-    pub fn same_controller(&self, other: &PodInfo) -> bool {
-        match (self.object.meta().controller(), other.object.meta().controller()) {
-            (Some(a), Some(b)) => a.uid == b.uid,
-            _ => false,
-        }
+    /// The uid of what made it.
+    pub fn controller(&self) -> Option<&str> {
+        self.object.meta().controller().map(|c| &*c.uid)
+    }
+    /// Its controller, where it is a sibling to spread from: one that is being deleted is not.
+    fn sibling_of(&self) -> Option<&str> {
+        self.controller().filter(|_| !self.is_deleting())
     }
 }
 
@@ -91,6 +93,8 @@ pub struct NodeInfo {
     pub images: Arc<HashMap<String, i64>>,
     /// How many of the pods have affinity terms.
     pub with_terms: usize,
+    /// How many of the pods, those that are being deleted left out, a controller has made.
+    siblings: HashMap<Box<str>, usize>,
 }
 
 static NO_NODE_SPEC: std::sync::LazyLock<NodeSpec> = std::sync::LazyLock::new(NodeSpec::default);
@@ -111,6 +115,7 @@ impl NodeInfo {
             requested: Resources::default(),
             scored: (0, 0),
             with_terms: 0,
+            siblings: HashMap::new(),
             object,
         })
     }
@@ -137,6 +142,9 @@ impl NodeInfo {
         self.requested.add(&pod.requests);
         self.scored = (self.scored.0 + pod.scored.0, self.scored.1 + pod.scored.1);
         self.with_terms += usize::from(!pod.terms.is_empty());
+        if let Some(controller) = pod.sibling_of() {
+            *self.siblings.entry(controller.into()).or_default() += 1;
+        }
         self.pods.push(pod);
     }
     pub fn remove(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
@@ -145,6 +153,18 @@ impl NodeInfo {
         self.requested.subtract(&pod.requests);
         self.scored = (self.scored.0 - pod.scored.0, self.scored.1 - pod.scored.1);
         self.with_terms -= usize::from(!pod.terms.is_empty());
+        if let Some(controller) = pod.sibling_of()
+            && let Some(n) = self.siblings.get_mut(controller)
+        {
+            *n -= 1;
+            if *n == 0 {
+                self.siblings.remove(controller);
+            }
+        }
         Some(pod)
+    }
+    /// How many pods of this controller are here to stay.
+    pub fn siblings(&self, controller: &str) -> usize {
+        self.siblings.get(controller).copied().unwrap_or(0)
     }
 }

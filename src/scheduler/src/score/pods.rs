@@ -52,9 +52,8 @@ pub fn spread(pod: &PodInfo, nodes: &[&NodeInfo], all: &[&NodeInfo]) -> Vec<i64>
         let count = |c: &Constraint, n: &NodeInfo| if c.includes(pod, n) { c.count(pod, n) } else { 0 };
         let each: Vec<_> = own.iter().map(|c| (c.key.as_str(), c.max_skew, true)).collect();
         cost(&each, nodes, all, |i, n| count(&own[i], n))
-    } else if pod.object.meta().controller().is_some() {
-        let siblings =
-            |n: &NodeInfo| n.pods.iter().filter(|p| !p.is_deleting() && p.same_controller(pod)).count() as i64;
+    } else if let Some(controller) = pod.controller() {
+        let siblings = |n: &NodeInfo| n.siblings(controller) as i64;
         let each: Vec<_> = DEFAULTS.iter().map(|(key, skew)| (*key, *skew, false)).collect();
         cost(&each, nodes, all, |_, n| siblings(n))
     } else {
