@@ -6,7 +6,7 @@ use api::Value;
 use http::Method;
 use serde_json::json;
 
-use super::delete;
+use super::{delete, last_applied};
 use crate::cli::{Files, Output};
 use crate::error::{Error, Result};
 use crate::merge;
@@ -17,7 +17,10 @@ use crate::session::{APPLY, JSON, MERGE, STRATEGIC, Session, with_query};
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Flags {
+    #[command(subcommand)]
+    kind: Option<last_applied::Kind>,
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
@@ -66,7 +69,10 @@ pub fn field_validation(text: &str) -> Result<&'static str> {
     }
 }
 
-pub async fn run(s: &Session, flags: Flags) -> Result<()> {
+pub async fn run(s: &Session, mut flags: Flags) -> Result<()> {
+    if let Some(kind) = flags.kind.take() {
+        return last_applied::run(s, kind).await;
+    }
     if flags.files.filename.is_empty() {
         return Err(Error::other("must specify one of -f and -k"));
     }
@@ -277,6 +283,7 @@ pub struct DiffFlags {
 /// `diff`: exit code 1 where there is a difference.
 pub async fn diff(s: &Session, flags: DiffFlags) -> Result<()> {
     let apply = Flags {
+        kind: None,
         files: flags.files,
         output: Output::default(),
         dry_run: Some("server".into()),

@@ -226,6 +226,10 @@ fn changed(flags: &Flags, pod: &Value) -> Result<(Value, String)> {
     if flags.share_processes {
         spec["shareProcessNamespace"] = true.into();
     }
+    // a copy to look into is not to be killed for what it does not answer
+    for container in spec["containers"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        container.retain(|k, _| flags.profile == "legacy" || !k.ends_with("Probe"));
+    }
     for pair in &flags.set_image {
         let (name, image) = pair.split_once('=').ok_or_else(|| Error::other(format!("invalid --set-image {pair}")))?;
         let all = spec["containers"].as_array_mut().into_iter().flatten();
@@ -348,7 +352,7 @@ mod tests {
     #[test]
     fn copies_and_node_pods() {
         let pod = json!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {"nodeName": "n", "containers": [
-            {"name": "c", "image": "i", "args": ["x"]}, {"name": "d", "image": "j"}]}});
+            {"name": "c", "image": "i", "args": ["x"], "livenessProbe": {}}, {"name": "d", "image": "j"}]}});
         let (made, name) = changed(&flags("k p --copy-to=q --set-image=*=z"), &pod).unwrap();
         assert_eq!((name.as_str(), &made["metadata"]), ("c", &json!({"name": "q"})));
         assert_eq!(

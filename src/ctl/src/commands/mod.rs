@@ -21,6 +21,7 @@ pub mod exec;
 pub mod explain;
 pub mod expose;
 pub mod get;
+pub mod last_applied;
 pub mod logs;
 pub mod marks;
 pub mod patch;

@@ -146,7 +146,7 @@ async fn nodes(s: &Session, flags: &Node) -> Result<String> {
 fn node_table(metrics: &[Value], known: Vec<(String, Use)>, sort_by: &str, no_headers: bool) -> String {
     let mut out = String::new();
     if !no_headers {
-        out += "NAME\tCPU(cores)\tCPU(%)\tMEMORY(bytes)\tMEMORY(%)\n";
+        out += "NAME\tCPU(cores)\tCPU(%)\tMEMORY(bytes)\tMEMORY(%)\t\n";
     }
     let mut rows: Vec<(&str, Use)> =
         metrics.iter().map(|m| (text(m, "/metadata/name"), Use::of(&m["usage"]))).collect();
@@ -197,7 +197,7 @@ fn pod_table(metrics: &[Value], flags: &Pod) -> String {
     }
     let mut out = String::new();
     if !flags.common.no_headers {
-        out += &format!("{}\n", columns.join("\t"));
+        out += &format!("{}\t\n", columns.join("\t"));
     }
     let mut rows: Vec<(&Value, Use)> = metrics.iter().map(|m| (m, total(m))).collect();
     let sort_by = flags.common.sort_by.as_str();
@@ -245,7 +245,7 @@ mod tests {
         let known = ["a", "b", "c"].map(|n| (n.to_owned(), Use { cpu: 1000, memory: 2 << 30 })).to_vec();
         assert_eq!(
             node_table(&metrics, known.clone(), "", false),
-            "NAME\tCPU(cores)\tCPU(%)\tMEMORY(bytes)\tMEMORY(%)\na\t2m\t0%\t2Mi\t0%\t\nb\t250m\t25%\t1024Mi\t50%\t\n\
+            "NAME\tCPU(cores)\tCPU(%)\tMEMORY(bytes)\tMEMORY(%)\t\na\t2m\t0%\t2Mi\t0%\t\nb\t250m\t25%\t1024Mi\t50%\t\n\
              c\t<unknown>\t<unknown>\t<unknown>\t<unknown>\t\n"
         );
         assert!(node_table(&metrics, known, "memory", true).starts_with("b\t"));
@@ -265,12 +265,12 @@ mod tests {
             Pod { common, field_selector: String::new(), containers: false, sum: true, all_namespaces: true };
         assert_eq!(
             pod_table(&[pod("a", "1m"), pod("b", "5m")], &flags),
-            "NAMESPACE\tNAME\tCPU(cores)\tMEMORY(bytes)\nn\tb\t6m\t4Mi\t\nn\ta\t2m\t4Mi\t\n\t\t________\t________\t\n\t\t8m\t8Mi\t\n"
+            "NAMESPACE\tNAME\tCPU(cores)\tMEMORY(bytes)\t\nn\tb\t6m\t4Mi\t\nn\ta\t2m\t4Mi\t\n\t\t________\t________\t\n\t\t8m\t8Mi\t\n"
         );
         (flags.containers, flags.sum, flags.all_namespaces) = (true, false, false);
         assert_eq!(
             pod_table(&[pod("a", "0")], &flags),
-            "POD\tNAME\tCPU(cores)\tMEMORY(bytes)\na\ty\t1m\t3Mi\t\na\tx\t0m\t1Mi\t\n"
+            "POD\tNAME\tCPU(cores)\tMEMORY(bytes)\t\na\ty\t1m\t3Mi\t\na\tx\t0m\t1Mi\t\n"
         );
     }
 }

@@ -1,0 +1,114 @@
+//! `apply view-last-applied` and `apply set-last-applied`: the configuration that client-side apply keeps.
+
+use serde_json::json;
+
+use super::apply::{LAST_APPLIED, with_last_applied};
+use crate::cli::{Files, Output, Select};
+use crate::error::{Error, Result};
+use crate::objects::Failed;
+use crate::print::{DryRun, done, yaml};
+use crate::session::{MERGE, Session};
+
+#[derive(clap::Subcommand)]
+pub enum Kind {
+    /// Show the configuration that was applied last
+    ViewLastApplied(View),
+    /// Make it what files say
+    SetLastApplied(Set),
+}
+
+#[derive(clap::Args)]
+pub struct View {
+    /// TYPE NAME or TYPE/NAME
+    args: Vec<String>,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    select: Select,
+    /// All objects of the type
+    #[arg(long)]
+    all: bool,
+    /// yaml or json
+    #[arg(short, long, default_value = "yaml")]
+    output: String,
+}
+
+#[derive(clap::Args)]
+pub struct Set {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    output: Output,
+    /// Also where there is none yet
+    #[arg(long)]
+    create_annotation: bool,
+    /// none, client or server: say what would be done
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    dry_run: Option<String>,
+}
+
+pub async fn run(s: &Session, kind: Kind) -> Result<()> {
+    match kind {
+        Kind::ViewLastApplied(flags) => view(s, flags).await,
+        Kind::SetLastApplied(flags) => set(s, flags).await,
+    }
+}
+
+fn missing(path: &str) -> Error {
+    Error::other(format!("no last-applied-configuration annotation found on resource: {path}"))
+}
+
+async fn view(s: &Session, flags: View) -> Result<()> {
+    if !matches!(flags.output.as_str(), "yaml" | "json") {
+        return Err(Error::other(format!(
+            "Unexpected -o output mode: {}, the flag 'output' must be one of yaml|json",
+            flags.output
+        )));
+    }
+    let mut failed = Failed::default();
+    for info in s.infos(&flags.args, &flags.files, &flags.select, &mut failed).await? {
+        let annotation = info.object["metadata"]["annotations"][LAST_APPLIED].as_str();
+        let Some(annotation) = annotation else {
+            failed.keep_later(Err::<(), _>(missing(&info.name)));
+            continue;
+        };
+        let tree: api::Value = serde_json::from_str(annotation)?;
+        match flags.output.as_str() {
+            "json" => println!("{}", serde_json::to_string_pretty(&tree)?),
+            _ => print!("{}", yaml::to_string(&tree)),
+        }
+    }
+    failed.end()
+}
+
+async fn set(s: &Session, flags: Set) -> Result<()> {
+    if flags.files.filename.is_empty() {
+        return Err(Error::other("must specify one of -f and -k"));
+    }
+    let dry_run = DryRun::parse(flags.dry_run.as_deref())?;
+    let mut failed = Failed::default();
+    for info in s.local(&flags.files).await? {
+        let Some(live) = failed.keep_later(info.live(s).await) else { continue };
+        let now = live["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap_or_default().to_owned();
+        if now.is_empty() && !flags.create_annotation {
+            let why = format!(
+                "no last-applied-configuration annotation found on resource: {}, to create the annotation, run the command with \
+                 --create-annotation",
+                info.name
+            );
+            failed.keep_later(Err::<(), _>(Error::other(why)));
+            continue;
+        }
+        let wanted = with_last_applied(&info.object)["metadata"]["annotations"][LAST_APPLIED].clone();
+        let object = match wanted == now.as_str() || dry_run.client() {
+            true => live,
+            false => {
+                let patch = json!({"metadata": {"annotations": {LAST_APPLIED: wanted}}});
+                let query = [("fieldManager", "kubectl-last-applied"), ("dryRun", dry_run.query())];
+                info.patch(s, MERGE, &patch, &query).await?
+            }
+        };
+        done(flags.output.output.as_deref(), &object, "configured", dry_run)?;
+    }
+    failed.end()
+}
