@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::aggregation::{Aggregation, priority};
+use crate::aggregation::{Aggregation, Others, priority};
 use crate::engine::Routes;
 use crate::http::negotiate::{self, Shape};
 use crate::http::output::{self, Wanted};
@@ -31,10 +31,13 @@ const GIT_COMMIT: &str = match option_env!("SKIFF_GIT_COMMIT") {
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
-/// OpenAPI documents as they were made for one set of routes, packed.
+/// By path and form: of what others said ([`Others::stamp`]), packed.
+type Documents = HashMap<String, (u64, Bytes)>;
+
+/// OpenAPI documents as they were made for one set of routes and what other API servers said, packed.
 #[derive(Default)]
 pub(crate) struct Discovery {
-    documents: Mutex<(u64, HashMap<String, Bytes>)>,
+    documents: Mutex<(u64, Documents)>,
 }
 
 impl Discovery {
@@ -92,28 +95,28 @@ impl Discovery {
         let routes = engine.routes();
         let asked = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let protobuf = asked.contains("spec.v2@v1.0+protobuf");
-        let others = !aggregation.all().is_empty();
-        if let (true, ["v3", "apis", group, version]) = (others, parts)
+        if let ["v3", "apis", group, version] = parts
             && let Some(remote) = aggregation.find(group, version)
         {
             return remote.v3(headers).await;
         }
-        let extra = if others && parts == ["v2"] { aggregation.v2_parts().await } else { openapi::Extra::default() };
-        // what others say may change at any time
-        let lasting = !others || !matches!(parts, ["v2" | "v3"]);
-        let entries = if others && parts == ["v3"] { aggregation.v3_entries().await } else { Vec::new() };
+        let others = match parts {
+            ["v2"] | ["v3"] => aggregation.documents(&format!("/openapi/{}", parts[0])).await,
+            _ => Others::default(),
+        };
+        let stamp = others.stamp();
         type Make = Box<dyn FnOnce(&Routes, openapi::Trees) -> Option<Vec<u8>> + Send>;
         let (content_type, make): (&'static str, Make) = match parts {
             ["v2"] if protobuf => (
                 openapi::V2_PROTOBUF_CONTENT_TYPE,
-                Box::new(move |r, t| Some(openapi::v2_protobuf(&r.registry, t, &extra))),
+                Box::new(move |r, t| Some(openapi::v2_protobuf(&r.registry, t, &others.v2()))),
             ),
-            ["v2"] => ("application/json", Box::new(move |r, t| Some(openapi::v2(&r.registry, t, &extra)))),
+            ["v2"] => ("application/json", Box::new(move |r, t| Some(openapi::v2(&r.registry, t, &others.v2())))),
             ["v3"] => (
                 "application/json",
                 Box::new(move |r, _| {
                     let mut index = openapi::v3_index(&r.registry);
-                    entries.into_iter().for_each(|(name, entry)| index["paths"][name] = entry);
+                    others.v3().into_iter().for_each(|(name, entry)| index["paths"][name] = entry);
                     Some(output::json_bytes(&index).to_vec())
                 }),
             ),
@@ -128,7 +131,7 @@ impl Discovery {
             _ => return Err(not_found()),
         };
         let name = format!("{} {content_type}", parts.join("/"));
-        let packed = match self.cached(&routes, &name).filter(|_| lasting) {
+        let packed = match self.cached(&routes, &name, stamp) {
             Some(packed) => packed,
             None => {
                 let (of, store) = (routes.clone(), engine.store().clone());
@@ -139,9 +142,7 @@ impl Discovery {
                     .await
                     .map_err(Status::internal)?;
                 let packed = made.ok_or_else(not_found)?.map_err(Status::internal)?;
-                if lasting {
-                    self.keep(&routes, name, packed.clone());
-                }
+                self.keep(&routes, name, stamp, packed.clone());
                 packed
             }
         };
@@ -156,11 +157,12 @@ impl Discovery {
         Ok(answer)
     }
 
-    fn cached(&self, routes: &Arc<Routes>, name: &str) -> Option<Bytes> {
+    fn cached(&self, routes: &Arc<Routes>, name: &str, stamp: u64) -> Option<Bytes> {
         let documents = self.documents.lock();
-        (documents.0 == routes.generation).then(|| documents.1.get(name).cloned()).flatten()
+        let kept = documents.1.get(name).filter(|(of, _)| documents.0 == routes.generation && *of == stamp);
+        kept.map(|(_, packed)| packed.clone())
     }
-    fn keep(&self, routes: &Arc<Routes>, name: String, packed: Bytes) {
+    fn keep(&self, routes: &Arc<Routes>, name: String, stamp: u64, packed: Bytes) {
         let mut documents = self.documents.lock();
         if documents.0 < routes.generation {
             *documents = (routes.generation, HashMap::new());
@@ -168,7 +170,7 @@ impl Discovery {
         if documents.0 > routes.generation {
             return;
         }
-        documents.1.insert(name, packed);
+        documents.1.insert(name, (stamp, packed));
     }
 }
 

@@ -85,7 +85,7 @@ impl Connector {
             let mut last = "no address".to_owned();
             for address in self.addresses(remote).await? {
                 match self.dialer.connect(address).await {
-                    Ok(io) => return Ok(tls.connect(name, io).await.map_err(|e| e.to_string())?),
+                    Ok(io) => return tls.connect(name, io).await.map_err(|e| e.to_string()),
                     Err(error) => last = format!("dial tcp {address}: {error}"),
                 }
             }

@@ -30,6 +30,7 @@ use serde_json::json;
 use crate::resource_metrics::ResourceMetrics;
 use crate::{Engine, Server, User};
 use connect::Connector;
+pub(crate) use openapi::Others;
 pub(crate) use proxy::{is_long_running, serve};
 pub(crate) use remote::Remote;
 

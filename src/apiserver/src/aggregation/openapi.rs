@@ -2,6 +2,7 @@
 //!
 //! Asked when a client asks, and remembered for a minute; nothing is fetched for nobody.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,22 @@ use crate::special::text;
 
 const FRESH: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A document.
+#[derive(Clone)]
+pub(super) struct Said {
+    tree: Arc<Value>,
+    /// Of its text.
+    hash: u64,
+}
+
+impl Said {
+    fn read(text: &[u8]) -> Option<Said> {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Some(Said { tree: Arc::new(serde_json::from_slice(text).ok()?), hash: hasher.finish() })
+    }
+}
 
 impl Remote {
     /// Its own OpenAPI v3 document, in the form that is asked for.
@@ -37,7 +54,7 @@ impl Remote {
     }
 
     /// A JSON document of its own; `None` where it has none or does not answer.
-    async fn document(&self, path: &str) -> Option<Arc<Value>> {
+    async fn document(&self, path: &str) -> Option<Said> {
         let known = self.documents.lock().iter().find(|(p, ..)| p == path).cloned();
         if let Some((_, since, document)) = known
             && since.elapsed() < FRESH
@@ -50,7 +67,7 @@ impl Remote {
         let accept = HeaderValue::from_static("application/json");
         let asked = tokio::time::timeout(PATIENCE, self.connector.get(self, path, &accept)).await;
         let document = match asked {
-            Ok(Ok(answer)) if answer.code == 200 => serde_json::from_slice(&answer.body).ok().map(Arc::new),
+            Ok(Ok(answer)) if answer.code == 200 => Said::read(&answer.body),
             _ => None,
         };
         let mut all = self.documents.lock();
@@ -60,34 +77,49 @@ impl Remote {
     }
 }
 
+/// Documents of one path, of all others that have one.
+#[derive(Default)]
+pub(crate) struct Others(Vec<(Arc<Remote>, Said)>);
+
 impl Aggregation {
-    /// Entries of `/openapi/v3` for what others serve.
-    pub async fn v3_entries(&self) -> Vec<(String, Value)> {
-        let mut entries = Vec::new();
+    pub async fn documents(&self, path: &str) -> Others {
+        let mut all = Vec::new();
         for remote in self.all().values() {
-            let Some(index) = remote.document("/openapi/v3").await else { continue };
-            let key = remote.root()[1..].to_owned();
-            let entry = &index["paths"][&key];
-            if entry.is_object() {
-                entries.push((key, entry.clone()));
+            if let Some(said) = remote.document(path).await {
+                all.push((remote.clone(), said));
             }
         }
-        entries
+        Others(all)
+    }
+}
+
+impl Others {
+    /// Changes when what they say does; 0: nothing.
+    pub fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.0.iter().for_each(|(remote, said)| (&remote.name, said.hash).hash(&mut hasher));
+        if self.0.is_empty() { 0 } else { hasher.finish() }
     }
 
-    /// Paths and definitions that others add to `/openapi/v2`.
-    pub async fn v2_parts(&self) -> Extra {
-        let Extra { mut paths, mut definitions } = Extra::default();
-        for remote in self.all().values() {
-            let Some(document) = remote.document("/openapi/v2").await else { continue };
-            let (root, below) = (format!("{}/", remote.root()), remote.root());
-            let its = document["paths"].as_object().into_iter().flatten();
-            paths.extend(
-                its.filter(|(p, _)| p.starts_with(&root) || **p == below).map(|(p, item)| (p.clone(), item.clone())),
-            );
-            let its = document["definitions"].as_object().into_iter().flatten();
-            definitions.extend(its.map(|(name, tree)| (name.clone(), tree.clone())));
+    /// Of `/openapi/v3`: the entries of what they serve.
+    pub fn v3(&self) -> Vec<(String, Value)> {
+        let entry = |(remote, said): &(Arc<Remote>, Said)| {
+            let key = remote.root()[1..].to_owned();
+            let entry = said.tree["paths"][&key].clone();
+            entry.is_object().then_some((key, entry))
+        };
+        self.0.iter().filter_map(entry).collect()
+    }
+
+    /// Of `/openapi/v2`: the paths of what they serve, and all definitions.
+    pub fn v2(&self) -> Extra {
+        let mut extra = Extra::default();
+        let list = |v: &Value| v.as_object().cloned().into_iter().flatten();
+        for (remote, said) in &self.0 {
+            let (root, below) = (remote.root(), format!("{}/", remote.root()));
+            extra.paths.extend(list(&said.tree["paths"]).filter(|(p, _)| *p == root || p.starts_with(&below)));
+            extra.definitions.extend(list(&said.tree["definitions"]));
         }
-        Extra { paths, definitions }
+        extra
     }
 }

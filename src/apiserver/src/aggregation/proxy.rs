@@ -45,7 +45,8 @@ pub(crate) async fn serve(remote: &Remote, user: &User, mut request: Request<Inc
     if let Err(why) = identify(&mut headers, user) {
         return refuse(500, &why);
     }
-    if let Some(host) = headers.remove(header::HOST) {
+    let authority = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    if let Some(host) = headers.remove(header::HOST).or(authority) {
         headers.insert("x-forwarded-host", host);
     }
     headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));

@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use tokio::sync::Notify;
 
 use super::connect::Connector;
+use super::openapi::Said;
 
 /// What of an APIService counts, and what is known of whom it names.
 pub(crate) struct Remote {
@@ -34,7 +35,7 @@ pub(crate) struct Remote {
     /// `resources` of the APIResourceList that it answered last, and whether it still does.
     resources: Mutex<Option<(Arc<Vec<Value>>, bool)>>,
     /// What it says of its OpenAPI, by path, and since when.
-    pub(super) documents: Mutex<Vec<(String, Instant, Option<Arc<Value>>)>>,
+    pub(super) documents: Mutex<Vec<(String, Instant, Option<Said>)>>,
 }
 
 /// Whether the condition `Available` is true.
