@@ -55,9 +55,14 @@ pub fn histogram<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
 
 pub fn decide(pod: &PodInfo, cache: &Cache, volumes: &Result<Volumes, Rejection>) -> Decision {
     let nodes = cache.nodes().len();
+    let nowhere = |r| Decision::Nowhere(Nowhere { nodes, rejections: BTreeMap::new(), pod: Some(r) });
+    // without the devices that it asks for it would run, and fail
+    if pod.spec().resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+        return nowhere(Rejection::devices());
+    }
     let volumes = match volumes {
         Ok(volumes) => volumes,
-        Err(r) => return Decision::Nowhere(Nowhere { nodes, rejections: BTreeMap::new(), pod: Some(r.clone()) }),
+        Err(r) => return nowhere(r.clone()),
     };
     let cycle = Cycle::new(pod, cache.nodes(), &cache.namespaces, volumes);
     let (mut feasible, mut rejections): (Vec<&NodeInfo>, _) = (Vec::new(), BTreeMap::new());

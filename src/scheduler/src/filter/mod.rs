@@ -33,6 +33,10 @@ impl Rejection {
     fn unresolvable(by: Plugins, reason: impl Into<Cow<'static, str>>) -> Rejection {
         Rejection { unresolvable: true, ..Rejection::new(by, reason) }
     }
+    /// Nobody here allocates devices. A pod's claims do not change, so nothing wakes it.
+    pub fn devices() -> Rejection {
+        Rejection::unresolvable(Plugins::GATES, "resource claims are not allocated by this scheduler")
+    }
 }
 
 /// What is computed once for a pod before the nodes are looked at: upstream's `PreFilter`.

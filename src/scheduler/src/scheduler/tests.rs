@@ -128,6 +128,18 @@ async fn the_important_displace_the_least_important() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_is_not_run_without_its_devices() {
+    let (fake, _stop) = start();
+    fake.seed(Node::gvr(), node_tree("a", json!({})));
+    fake.seed(
+        Pod::gvr(),
+        pod_tree("p", json!({"spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}})),
+    );
+    settle().await;
+    assert!(scheduled(&fake, "p").contains("resource claims are not allocated by this scheduler"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn claims_are_waited_for() {
     let (fake, _stop) = start();
     fake.seed(Node::gvr(), node_tree("a", json!({})));
