@@ -22,6 +22,10 @@ fn both(schema: Schema<'_>, live: &Value, config: &Value) {
     };
     let _ = apply::apply(schema, Some(&live), &config, &writer, false);
     let Ok(once) = apply::apply(schema, Some(&live), &config, &writer, true) else { return };
+    // where nobody owns anything, the next apply is the first
+    if once["metadata"].get("managedFields").is_none() {
+        return;
+    }
     let later = Writer { now: "2021-01-01T00:00:00Z", ..writer };
     let twice = apply::apply(schema, Some(&once), &config, &later, false).expect("nobody else owns it");
     assert_eq!(twice, once);

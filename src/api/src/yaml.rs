@@ -4,6 +4,8 @@
 use serde_json::Value;
 
 const WIDTH: usize = 80;
+/// A longer key is written behind a question mark; one of 1024 could not be read otherwise.
+const SIMPLE_KEY: usize = 128;
 
 /// A document, with a newline at its end.
 pub fn to_string(v: &Value) -> String {
@@ -44,6 +46,15 @@ impl Writer {
             if i > 0 || !inline {
                 self.indent(indent);
             }
+            if key.len() > SIMPLE_KEY {
+                self.put("? ");
+                self.text(key, indent + 2, true);
+                self.newline();
+                self.indent(indent);
+                self.put(": ");
+                self.below(value, indent + 2);
+                continue;
+            }
             self.text(key, indent, true);
             self.put(":");
             match value {
@@ -70,13 +81,18 @@ impl Writer {
                 self.indent(indent);
             }
             self.put("- ");
-            match value {
-                Value::Object(o) if !o.is_empty() => self.map(value, indent + 2, true),
-                Value::Array(a) if !a.is_empty() => self.list(value, indent + 2, true),
-                _ => {
-                    self.scalar(value, indent + 2, false);
-                    self.newline();
-                }
+            self.below(value, indent + 2);
+        }
+    }
+
+    /// A value that begins on the line of its mark.
+    fn below(&mut self, value: &Value, indent: usize) {
+        match value {
+            Value::Object(o) if !o.is_empty() => self.map(value, indent, true),
+            Value::Array(a) if !a.is_empty() => self.list(value, indent, true),
+            _ => {
+                self.scalar(value, indent, false);
+                self.newline();
             }
         }
     }
@@ -318,6 +334,20 @@ fn base60(s: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn long_keys_are_explicit() {
+        let key = "k".repeat(129);
+        let tree = json!({"a": {&key: {"x": 1, "z": [1]}}, "b": {&key: ["l", "m"]}, "c": {&key: "v"}});
+        let text = to_string(&tree);
+        let want = format!(
+            "a:\n  ? {key}\n  : x: 1\n    z:\n    - 1\nb:\n  ? {key}\n  : - l\n    - m\nc:\n  ? {key}\n  : v\n"
+        );
+        assert_eq!(text, want);
+        assert_eq!(crate::decode::yaml(text.as_bytes()).unwrap().tree, tree);
+        let longer = json!({"x ".repeat(2000).trim(): 1});
+        assert_eq!(crate::decode::yaml(to_string(&longer).as_bytes()).unwrap().tree, longer);
+    }
 
     #[test]
     fn texts_as_go_quotes_them() {
