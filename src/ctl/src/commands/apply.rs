@@ -6,13 +6,13 @@ use api::Value;
 use http::Method;
 use serde_json::json;
 
-use super::{delete, last_applied};
+use super::{delete, last_applied, migrate};
 use crate::cli::{Files, Output};
 use crate::error::{Error, Result};
 use crate::merge;
 use crate::objects::{Failed, Info, text};
 use crate::print::{DryRun, Printer, hide_managed_fields, yaml};
-use crate::session::{APPLY, JSON, MERGE, STRATEGIC, Session, with_query};
+use crate::session::{APPLY, JSON, JSON_PATCH, MERGE, STRATEGIC, Session, with_query};
 
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -156,13 +156,26 @@ async fn server_side(s: &Session, flags: &Flags, info: &Info, dry_run: DryRun) -
         ("dryRun", dry_run.query()),
     ];
     let result = info.patch(s, APPLY, &object, &query).await;
-    result.map_err(|e| match e.status().is_some_and(api::Status::is_conflict) {
+    let applied = result.map_err(|e| match e.status().is_some_and(api::Status::is_conflict) {
         true => Error::Plain(format!(
             "{}\nPlease review the fields above--they currently have other managers. Here\nare the ways you can resolve this warning:\n* If you intend to manage all of these fields, please re-run the apply\n  command with the `--force-conflicts` flag.\n* If you do not intend to manage all of the fields, please edit your\n  manifest to remove references to the fields that should keep their\n  current managers.\n* You may co-own fields by updating your manifest to match the existing\n  value; in this case, you'll become the manager if the other manager(s)\n  stop managing the field (remove it from their configuration).\nSee https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts",
             e.to_string().replacen("Error from server (Conflict)", "error", 1)
         )),
         false => e,
-    })
+    })?;
+    // what client-side apply owned is the applier's now, so that what the configuration has dropped goes
+    match migrate::patch(&applied, query[0].1).filter(|_| dry_run == DryRun::None) {
+        Some(patch) => match info.patch(s, JSON_PATCH, &patch, &[]).await {
+            Ok(_) => info.patch(s, APPLY, &object, &query).await,
+            Err(e) => {
+                eprintln!(
+                    "Warning: server rejected managed fields migration to Server-Side Apply. This is non-fatal and will be retried next time you apply. Error: {e}"
+                );
+                Ok(applied)
+            }
+        },
+        None => Ok(applied),
+    }
 }
 
 /// The object with itself as its last-applied annotation.

@@ -24,6 +24,7 @@ pub mod get;
 pub mod last_applied;
 pub mod logs;
 pub mod marks;
+pub mod migrate;
 pub mod patch;
 pub mod port_forward;
 pub mod proxy;
