@@ -57,6 +57,9 @@ pub struct Flags {
     show_managed_fields: bool,
 }
 
+/// `maxPatchRetry`
+const MIGRATION_TRIES: usize = 5;
+
 /// `--validate` as the query parameter `fieldValidation`.
 pub fn field_validation(text: &str) -> Result<&'static str> {
     match text {
@@ -164,18 +167,22 @@ async fn server_side(s: &Session, flags: &Flags, info: &Info, dry_run: DryRun) -
         false => e,
     })?;
     // what client-side apply owned is the applier's now, so that what the configuration has dropped goes
-    match migrate::patch(&applied, query[0].1).filter(|_| dry_run == DryRun::None) {
-        Some(patch) => match info.patch(s, JSON_PATCH, &patch, &[]).await {
-            Ok(_) => info.patch(s, APPLY, &object, &query).await,
+    let mut now = applied.clone();
+    for _ in 0..MIGRATION_TRIES {
+        let patch = migrate::patch(&now, query[0].1).filter(|_| dry_run == DryRun::None);
+        let Some(patch) = patch else { return Ok(applied) };
+        match info.patch(s, JSON_PATCH, &patch, &[]).await {
+            Ok(_) => return info.patch(s, APPLY, &object, &query).await,
+            Err(e) if e.status().is_some_and(api::Status::is_conflict) => now = info.live(s).await?,
             Err(e) => {
                 eprintln!(
                     "Warning: server rejected managed fields migration to Server-Side Apply. This is non-fatal and will be retried next time you apply. Error: {e}"
                 );
-                Ok(applied)
+                break;
             }
-        },
-        None => Ok(applied),
+        }
     }
+    Ok(applied)
 }
 
 /// The object with itself as its last-applied annotation.
