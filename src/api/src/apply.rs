@@ -112,7 +112,7 @@ type Conflicts = Vec<(usize, Set)>;
 /// Applies `config` to `live` (`None`: creates it). Both have been checked against the schema.
 ///
 /// Errors: `Conflict` with a cause for each field that another manager owns, unless `force`; `BadRequest` for a configuration
-/// with `managedFields`; 500, as upstream, for list elements without their keys or with the keys of another.
+/// with `managedFields`; 500, as upstream, for list elements without their keys (in the live object too) or with the keys of another.
 pub fn apply<'a>(
     schema: impl Into<Schema<'a>>,
     live: Option<&Value>,
@@ -126,7 +126,7 @@ pub fn apply<'a>(
     let root = Node::root(schema.into());
     let problems = walk::problems(root, config, false);
     if !problems.is_empty() {
-        return Err(untyped(config, &problems));
+        return Err(untyped("patch", config, &problems));
     }
     let mut set = walk::fields(root, config);
     writer.reset(root, &mut set);
@@ -136,6 +136,10 @@ pub fn apply<'a>(
         return Ok(object);
     };
 
+    let problems = walk::problems(root, live, true);
+    if !problems.is_empty() {
+        return Err(untyped("live", live, &problems));
+    }
     let mut all = entry::read(live).unwrap_or_default();
     if all.is_empty() {
         let fields = writer.own(root, walk::compare(root, &blank(live), live).added);
@@ -285,7 +289,7 @@ fn blank(live: &Value) -> Value {
     Value::Object(there.map(|(k, v)| (k.clone(), blank(v))).collect())
 }
 
-fn untyped(config: &Value, problems: &[String]) -> Status {
+fn untyped(which: &str, config: &Value, problems: &[String]) -> Status {
     let text = |key: &str| config["metadata"][key].as_str().unwrap_or_default();
     let (version, kind) =
         (config["apiVersion"].as_str().unwrap_or_default(), config["kind"].as_str().unwrap_or_default());
@@ -296,7 +300,7 @@ fn untyped(config: &Value, problems: &[String]) -> Status {
     };
     let (namespace, name) = (text("namespace"), text("name"));
     let message =
-        format!("failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {problems}");
+        format!("failed to create typed {which} object ({namespace}/{name}; {version}, Kind={kind}): {problems}");
     Status::new(Reason::Unknown, message)
 }
 

@@ -540,6 +540,9 @@ fn configurations_are_refused() {
     ] {
         let e = super::super::apply(Schema::Custom(&schema), None, &config, &writer("m"), true).unwrap_err();
         assert_eq!(e.code, 500);
+        // what is there may have duplicates, but names
+        let live = super::super::apply(Schema::Custom(&schema), Some(&config), &json!({}), &writer("m"), true);
+        assert_eq!(live.is_err(), want.contains("element"), "{config}");
         assert_eq!(e.message.split_once("Kind=): ").unwrap().1, want);
     }
 }
