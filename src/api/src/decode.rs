@@ -160,6 +160,15 @@ mod tests {
     }
 
     #[test]
+    fn floats_stay_what_they_are() {
+        for text in ["0.20740000000000003", "1.7976931348623157e308", "5e-324", "8.041828471023245e-90", "0.1"] {
+            let tree = json(text.as_bytes(), true).unwrap().tree;
+            assert_eq!(tree.as_f64(), text.parse().ok(), "{text}");
+            assert_eq!(json(tree.to_string().as_bytes(), true).unwrap().tree, tree, "{text}");
+        }
+    }
+
+    #[test]
     fn bodies_that_are_none() {
         assert_eq!(
             unrecognized("Pod", "bad", b"xx").message,
