@@ -24,6 +24,7 @@ mod pki;
 mod request;
 mod tls;
 mod token;
+mod trust_all;
 
 pub use authority::Authority;
 pub use error::Error;
@@ -33,3 +34,4 @@ pub use pki::{AGENT_TOKEN, FRONT_PROXY, Options, Pki, TOKEN};
 pub use request::{BACKDATE, SigningRequest, requested};
 pub use tls::{certificate, client_config, client_config_pem, server_config};
 pub use token::{JoinToken, NODE, SERVER, Secret, ca_hash, same_secret};
+pub use trust_all::{client_config_trusting_all, trust_all};

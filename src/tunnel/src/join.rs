@@ -1,7 +1,6 @@
 //! The agent's side of joining, and what goes over the wire.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -10,10 +9,6 @@ use http_body_util::Full;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use pki::{JoinToken, Profile, SigningRequest};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -85,7 +80,7 @@ impl Refusal {
 
 /// The server's authority, PEM: one that `token` names, or with a short token, whatever the server shows.
 pub async fn fetch_authority(address: &str, token: &JoinToken) -> Result<String, Error> {
-    let caller = Caller::new(address, &*trusting_all()?);
+    let caller = Caller::new(address, &pki::client_config_trusting_all());
     let request = http::Request::get(AUTHORITY_PATH).body(Full::default()).map_err(garbled)?;
     let answer = caller.call(request).await?;
     if answer.status != StatusCode::OK {
@@ -150,54 +145,6 @@ fn refused(server: &str, code: StatusCode, body: &[u8], node_name: &str) -> Erro
         // starting, stopping, or overwhelmed
         429 | 500.. => Error::Unreachable { server: server.to_owned(), why: message },
         _ => Error::Refused(message),
-    }
-}
-
-/// For what is checked otherwise: the authority's certificate is held against the token's hash.
-fn trusting_all() -> Result<Arc<ClientConfig>, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = TrustAll(provider.signature_verification_algorithms.supported_schemes());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::Tls(e.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-#[derive(Debug)]
-struct TrustAll(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for TrustAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
     }
 }
 

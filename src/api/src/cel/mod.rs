@@ -25,6 +25,7 @@ pub use eval::{Budget, Done, Failure, Variables};
 pub use rule::{Rule, validate};
 pub use schema::check_schema;
 pub use types::Type;
+pub(crate) use value::RESERVED;
 pub use value::{Opaque, Value};
 
 /// What one evaluation may cost: `PerCallLimit`.

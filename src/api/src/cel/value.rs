@@ -390,7 +390,8 @@ pub fn unescape(name: &str) -> Cow<'_, str> {
     Cow::Owned(out.replace('\u{1}', "__"))
 }
 
-const RESERVED: [&str; 21] = [
+/// What no identifier may be called: the language keeps these words.
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Remote;
 use crate::proxy::place::{self, Reference};
-use crate::proxy::{http as plain, stream};
+use crate::proxy::stream;
 use crate::{Lookup, User, webhook};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?;
         let builder = match insecure {
-            true => builder.dangerous().with_custom_certificate_verifier(plain::trusting_verifier()),
+            true => builder.dangerous().with_custom_certificate_verifier(pki::trust_all()),
             false => builder.with_root_certificates(webhook::roots(bundle.unwrap_or_default())?),
         };
         let chain = self.identity.chain().map_err(|e| e.to_string())?;

@@ -69,7 +69,7 @@ impl Proxy {
         if !place.https {
             return Ok(tcp);
         }
-        let connector = tokio_rustls::TlsConnector::from(trusting_all().map_err(std::io::Error::other)?);
+        let connector = tokio_rustls::TlsConnector::from(pki::client_config_trusting_all());
         let name = ServerName::IpAddress(place.address.ip().into());
         Ok(Box::new(connector.connect(name, tcp).await?))
     }
@@ -192,57 +192,6 @@ fn relocate(location: &str, prefix: &str, hosts: &[&str], https: bool) -> String
         return location.to_owned();
     }
     format!("{prefix}{path}")
-}
-
-/// TLS to a pod is for its certificate's sake, not ours: upstream does not verify it either.
-fn trusting_all() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(trusting_verifier())
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-/// Takes every certificate: `insecureSkipTLSVerify`.
-pub(crate) fn trusting_verifier() -> Arc<dyn rustls::client::danger::ServerCertVerifier> {
-    Arc::new(TrustAll(Arc::new(rustls::crypto::ring::default_provider())))
-}
-
-#[derive(Debug)]
-struct TrustAll(Arc<rustls::crypto::CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for TrustAll {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

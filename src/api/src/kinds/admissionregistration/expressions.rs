@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::cel::{Environment, Type, Wanted};
+use crate::cel::{Environment, RESERVED, Type, Wanted};
 use crate::field::{Error, Path};
 use crate::kinds::tree::{has, items, text};
 use crate::names;
@@ -53,29 +53,6 @@ pub(super) fn conditions(errors: &mut Vec<Error>, path: &Path, owner: &Value, e:
 }
 
 fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
         && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
         && !RESERVED.contains(&name)
