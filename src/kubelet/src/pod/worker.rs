@@ -55,7 +55,7 @@ pub(crate) struct Worker {
     pub(super) wake_at: Option<Instant>,
 }
 
-const GENERATION_DELAY: Duration = Duration::from_millis(100);
+const GENERATION_DELAY: Duration = Duration::from_millis(300);
 
 /// Whether the worker goes on.
 #[derive(PartialEq)]
