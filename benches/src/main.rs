@@ -93,6 +93,9 @@ enum Command {
         seconds: f64,
         #[arg(long, default_value_t = 9)]
         rounds: usize,
+        /// Let the processors halt when they are idle.
+        #[arg(long)]
+        halting: bool,
     },
     /// From creating a pod to Running, as a watcher sees it.
     RunPod {
@@ -160,7 +163,7 @@ fn main() -> Result<()> {
                 start::start(&skiff, count, control_plane, &flags).await?
             }
             Command::Idle { pid, seconds } => idle::idle(pid, seconds).await?,
-            Command::Network { seconds, rounds } => network::network(seconds, rounds)?,
+            Command::Network { seconds, rounds, halting } => network::network(seconds, rounds, halting)?,
             Command::RunPod { image, count, command } => vec![pod::run(&cluster()?, &image, count, &command).await?],
             Command::Many { deployments, replicas } => vec![many::run(&cluster()?, deployments, replicas).await?],
             Command::Time { name, count, command } => vec![process::time(&name, count, &command)?],
