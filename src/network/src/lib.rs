@@ -1,9 +1,9 @@
 //! The node's network: pod interfaces, the way to other nodes' pods, the service proxy, cluster DNS.
 //!
 //! ```text
-//!   pod ─eth0 /32─ veth ─┐                                                 ┌─ outside (masqueraded)
-//!   pod ─eth0 /32─ veth ─┴─ bridge (gateway, cluster DNS address) ── host ─┴─ VXLAN or routes ── other nodes
-//!                             all traffic of a pod goes to the gateway, so netfilter sees it:
+//!   pod ─eth0 /32─ veth ─┐                                                ┌─ outside (masqueraded)
+//!   pod ─eth0 /32─ veth ─┴─ host (gateway and cluster DNS addresses) ─────┴─ VXLAN or routes ── other nodes
+//!                             all traffic of a pod is routed by the host, so netfilter sees it:
 //!                             ClusterIP, NodePort, hostPort → DNAT by nftables maps
 //! ```
 //!

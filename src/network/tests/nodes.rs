@@ -254,6 +254,21 @@ fn through_the_tunnel() {
     assert_eq!(machines[0].host.ip("route show"), routes);
     all_reach_all(&machines, host);
 
+    // a pod that an earlier version made: a port of the bridge
+    machines[1].stop();
+    let links = machines[1].host.ip("-o link show");
+    let veth =
+        links.split_whitespace().find_map(|w| Some(w.split_once('@')?.0).filter(|n| n.starts_with("sk"))).unwrap();
+    machines[1].host.ip(&format!("link set {veth} master skiff0"));
+    for ip in [false, true].map(|v6| machines[1].ip(v6)) {
+        let ip = ip.trim_matches(['[', ']']);
+        machines[1].host.ip(&format!("route del {ip} dev {veth}"));
+        machines[1].host.ip(&format!("neigh del {ip} dev {veth}"));
+    }
+    machines[1].start("vxlan", &fake);
+    assert!(!machines[1].host.ip("route show").contains(veth));
+    all_reach_all(&machines, host);
+
     // the link goes and comes back: routes that went with it come back too
     machines[0].host.ip("link set skiff0vx down");
     machines[0].host.ip("link set skiff0vx up");
@@ -283,7 +298,7 @@ fn through_the_tunnel() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(network::teardown("skiff0", "skiff")).unwrap();
         });
-        assert!(!m.host.ip("link show").contains("skiff") && !m.host.ip("route show").contains("10.42"));
+        assert!(!m.host.ip("link show").contains(": sk") && !m.host.ip("route show").contains("10.42"));
     }
 }
 

@@ -31,7 +31,7 @@ impl Kernel {
         let mut plan = Plan::default();
         for v6 in [false, true] {
             let routes = route_dump(&self.netlink, v6).await?;
-            plan.routes.extend(routes.iter().filter(|r| self.is_ours(r)).filter_map(|r| parse_route(r, v6)));
+            plan.routes.extend(routes.iter().filter(|r| self.is_ours(r)).filter_map(parse_route));
         }
         let Some(device) = self.device else { return Ok(plan) };
         for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
@@ -173,22 +173,22 @@ pub async fn route_dump(netlink: &Handle, v6: bool) -> Result<Vec<RouteMessage>,
     netlink.route().get(message).execute().try_collect().await.what(|| "list routes".into())
 }
 
-fn parse_route(route: &RouteMessage, v6: bool) -> Option<(IpNet, IpAddr)> {
+/// Where to and by whom; `None` for a route to a pod here, which is by nobody.
+fn parse_route(route: &RouteMessage) -> Option<(IpNet, IpAddr)> {
     let address = |a: &RouteAddress| match a {
         RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
         RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
         _ => None,
     };
-    let unspecified: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let (mut to, mut by) = (None, unspecified);
+    let (mut to, mut by) = (None, None);
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Destination(a) => to = address(a),
-            RouteAttribute::Gateway(a) => by = address(a).unwrap_or(by),
+            RouteAttribute::Gateway(a) => by = address(a),
             _ => {}
         }
     }
-    Some((IpNet::new(to?, route.header.destination_prefix_length).ok()?, by))
+    Some((IpNet::new(to?, route.header.destination_prefix_length).ok()?, by?))
 }
 
 fn parse_neighbour(entry: &NeighbourMessage) -> Option<(IpAddr, Mac)> {

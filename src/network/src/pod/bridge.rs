@@ -1,4 +1,5 @@
-//! The bridge: the pods' gateway, and the home of the cluster DNS address.
+//! The bridge: the home of the gateway's and the cluster DNS addresses. Pods' interfaces are routed and not its ports; it has
+//! none, and is here because every kernel has bridges.
 
 use std::net::IpAddr;
 
@@ -9,12 +10,13 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
 use super::ipam::nth;
+use super::veth::mac;
 use crate::error::Context;
 use crate::uplink::Uplink;
 use crate::{Config, Error, sysctl};
 
-/// Makes or adopts the bridge with its addresses, routes and settings. Returns its index.
-pub async fn ensure(netlink: &Handle, config: &Config, uplink: &Uplink, pod_cidrs: &[IpNet]) -> Result<u32, Error> {
+/// Makes or adopts the bridge with its addresses, routes and settings.
+pub async fn ensure(netlink: &Handle, config: &Config, uplink: &Uplink, pod_cidrs: &[IpNet]) -> Result<(), Error> {
     let name = config.bridge.as_str();
     let gateways: Vec<IpNet> = pod_cidrs
         .iter()
@@ -23,7 +25,7 @@ pub async fn ensure(netlink: &Handle, config: &Config, uplink: &Uplink, pod_cidr
     let index = match index(netlink, name).await {
         Some(index) => index,
         None => {
-            // without an address of its own a bridge takes its lowest port's, and every pod's ARP cache goes stale
+            // without an address of its own a bridge takes its lowest port's: pods of earlier versions are ports
             let bridge = LinkBridge::new(name).address(mac(gateways[0].addr())).build();
             netlink.link().add(bridge).execute().await.what(|| format!("add bridge {name}"))?;
             self::index(netlink, name).await.ok_or_else(|| Error::Netlink {
@@ -51,7 +53,7 @@ pub async fn ensure(netlink: &Handle, config: &Config, uplink: &Uplink, pod_cidr
             route(netlink, index, *cidr, source).await?;
         }
     }
-    Ok(index)
+    Ok(())
 }
 
 pub async fn index(netlink: &Handle, name: &str) -> Option<u32> {
@@ -107,18 +109,6 @@ pub fn ignore_exists(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetli
         Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::EEXIST => Ok(()),
         other => other,
     }
-}
-
-/// `0a:58` and the gateway's IPv4 address, as the CNI bridge plugin does.
-fn mac(gateway: IpAddr) -> Vec<u8> {
-    let tail: [u8; 4] = match gateway {
-        IpAddr::V4(a) => a.octets(),
-        IpAddr::V6(a) => {
-            let o = a.octets();
-            [o[2], o[3], o[14], o[15]]
-        }
-    };
-    [vec![0x0a, 0x58], tail.to_vec()].concat()
 }
 
 fn settings(bridge: &str, v6: bool, uplink: &str) {

@@ -66,7 +66,7 @@ impl Ipam {
         self.records.values()
     }
 
-    /// The first address of each CIDR: the bridge's.
+    /// The first address of each CIDR: the node's.
     pub fn gateways(&self) -> Vec<IpAddr> {
         self.cidrs.iter().map(|c| nth(c, 1)).collect()
     }

@@ -1,8 +1,9 @@
-//! Pod interfaces: an address, a veth to the bridge, routes. Set up and torn down by the kubelet, kept in files.
+//! Pod interfaces: an address, a veth, routes. Set up and torn down by the kubelet, kept in files.
 
 pub(crate) mod bridge;
 mod ipam;
 mod netns;
+mod veth;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use rtnetlink::{Handle, LinkBridgePort, LinkUnspec, LinkVeth};
+use rtnetlink::Handle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,8 @@ use crate::overlay::Overlay;
 use crate::uplink::{self, Uplink};
 use crate::{Config, Error, Nodes};
 pub(crate) use bridge::index as link_index;
+use ipam::Ipam;
 pub use ipam::nth;
-use ipam::{Ipam, Record};
 
 /// In the state directory: this node's networks, so that a node comes up without a server.
 const CIDRS: &str = "pod-cidrs";
@@ -91,14 +92,8 @@ pub struct PodNetwork {
     netlink: Handle,
     ipam: Arc<Mutex<Option<Ipam>>>,
     changed: Arc<watch::Sender<u64>>,
-    ready: Arc<watch::Sender<Option<Ready>>>,
-}
-
-/// What pods are plugged into.
-#[derive(Debug, Clone, Copy)]
-struct Ready {
-    bridge: u32,
-    mtu: u32,
+    /// The pods' MTU, once there is a pod network.
+    ready: Arc<watch::Sender<Option<u32>>>,
 }
 
 impl PodNetwork {
@@ -190,11 +185,11 @@ impl PodNetwork {
         }
         let ipam = Ipam::open(&self.config.state_dir, pod_cidrs)?;
         let uplink = uplink::find(&self.netlink, &self.config).await?;
-        let bridge = bridge::ensure(&self.netlink, &self.config, &uplink, pod_cidrs).await?;
+        bridge::ensure(&self.netlink, &self.config, &uplink, pod_cidrs).await?;
         self.save(pod_cidrs)?;
         *self.ipam.lock() = Some(ipam);
         self.changed.send_modify(|n| *n += 1);
-        self.ready.send_replace(Some(Ready { bridge, mtu: uplink.pod_mtu }));
+        self.ready.send_replace(Some(uplink.pod_mtu));
         Ok(uplink)
     }
 
@@ -217,43 +212,19 @@ impl PodNetwork {
 
     /// Gives the pod an address and an `eth0` in `netns`. Again for the same pod: the same addresses.
     pub async fn setup(&self, pod: &PodRef, netns: &Path) -> Result<Vec<IpAddr>, Error> {
-        let ready = (*self.ready.borrow()).ok_or(Error::NoPodCidr)?;
-        let record = {
+        let mtu = (*self.ready.borrow()).ok_or(Error::NoPodCidr)?;
+        let (record, gateways) = {
             let mut ipam = self.ipam.lock();
-            ipam.as_mut().ok_or(Error::NoPodCidr)?.allocate(pod)?
+            let ipam = ipam.as_mut().ok_or(Error::NoPodCidr)?;
+            (ipam.allocate(pod)?, ipam.gateways())
         };
         let namespace = std::fs::File::open(netns).what(|| format!("open {}", netns.display()))?;
-        self.plug(&record, &namespace, ready).await?;
+        let protocol = crate::overlay::protocol(&self.config.bridge);
+        veth::Socket { netlink: &self.netlink, mtu, gateways, protocol }.plug(&record, &namespace).await?;
         if !record.host_ports.is_empty() {
             self.changed.send_modify(|n| *n += 1);
         }
         Ok(record.ips)
-    }
-
-    async fn plug(&self, record: &Record, namespace: &std::fs::File, ready: Ready) -> Result<(), Error> {
-        use std::os::fd::AsRawFd;
-        if netns::has_eth0(namespace, &record.ips).await? {
-            return Ok(());
-        }
-        let host = record.veth.as_str();
-        let peer = format!("{host}p");
-        // a leftover of an attempt that did not get through
-        if let Some(index) = bridge::index(&self.netlink, host).await {
-            self.netlink.link().del(index).execute().await.what(|| format!("delete {host}"))?;
-        }
-        let veth = LinkVeth::new(host, &peer).mtu(ready.mtu).build();
-        self.netlink.link().add(veth).execute().await.what(|| format!("add {host}"))?;
-        let move_peer = LinkUnspec::new_with_name(&peer).setns_by_fd(namespace.as_raw_fd()).build();
-        self.netlink.link().set(move_peer).execute().await.what(|| format!("move {peer}"))?;
-        let up = LinkUnspec::new_with_name(host).controller(ready.bridge).up().build();
-        self.netlink.link().set(up).execute().await.what(|| format!("enslave {host}"))?;
-        // where `br_netfilter` is on, a pod's packet to its own service is turned round on its own port
-        if let Some(port) = bridge::index(&self.netlink, host).await {
-            let hairpin = LinkBridgePort::new(port).hairpin(true).build();
-            self.netlink.link().set_port(hairpin).execute().await.what(|| format!("hairpin mode of {host}"))?;
-        }
-        let gateways = self.ipam.lock().as_ref().map(Ipam::gateways).unwrap_or_default();
-        netns::configure(namespace, peer, record.ips.clone(), gateways, ready.mtu).await
     }
 
     /// Takes the interface and the addresses back. Fine for a pod that has none.

@@ -31,12 +31,13 @@ pub async fn has_eth0(namespace: &File, ips: &[IpAddr]) -> Result<bool, Error> {
     .await
 }
 
-/// Makes `link`, which was moved here, the pod's `eth0`.
+/// Makes `link`, which was moved here, the pod's `eth0`: all goes to the gateways, at `gateway_mac`.
 pub async fn configure(
     namespace: &File,
     link: String,
     ips: Vec<IpAddr>,
     gateways: Vec<IpAddr>,
+    gateway_mac: Vec<u8>,
     mtu: u32,
 ) -> Result<(), Error> {
     inside(namespace, async move |netlink| {
@@ -63,6 +64,8 @@ pub async fn configure(
             address(&netlink, eth0, ip.into()).await?;
         }
         for gateway in gateways {
+            let neighbour = netlink.neighbours().add(eth0, gateway).link_layer_address(&gateway_mac);
+            neighbour.replace().execute().await.what(|| format!("neighbour {gateway}"))?;
             routes(&netlink, eth0, gateway).await?;
         }
         Ok(())

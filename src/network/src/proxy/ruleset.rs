@@ -229,8 +229,7 @@ pub fn base(v6: bool, c: &Config) -> String {
     add("rule TABLE filter_input ct state new fib daddr type local meta l4proto . th dport vmap @no_endpoint_ports");
     if let Backend::Vxlan { port, .. } = c.backend {
         // connections are tracked inside the tunnel; one more entry each for the packets around them is of no use
-        for (hook, side) in [("prerouting", "iifname != \"BRIDGE\" fib daddr"), ("output", "fib saddr")] {
-            let side = side.replace("BRIDGE", &c.bridge);
+        for (hook, side) in [("prerouting", "iifname != \"sk*\" fib daddr"), ("output", "fib saddr")] {
             add(&format!("chain TABLE tunnel_{hook} {{ type filter hook {hook} priority raw; }}"));
             add(&format!("rule TABLE tunnel_{hook} udp dport {port} {side} type local notrack"));
         }
@@ -241,7 +240,8 @@ pub fn base(v6: bool, c: &Config) -> String {
         // (a reply to it is translated later than here)
         let from = match c.backend {
             Backend::HostGw => "iifname != \"lo\"".to_owned(),
-            _ => format!("iifname {{ \"{}\", \"{}\" }}", c.bridge, c.tunnel()),
+            // all of ours: pods' interfaces, the bridge, the tunnel
+            _ => "iifname \"sk*\"".to_owned(),
         };
         // the address first: it is what tells all other packets apart
         add(&format!("rule TABLE martian ip daddr 127.0.0.0/8 {from} drop"));
