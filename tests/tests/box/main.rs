@@ -4,6 +4,7 @@ mod access;
 mod aggregation;
 mod clients;
 mod cluster;
+mod conformance;
 mod containers;
 mod crud;
 mod faults;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         aggregation::trials(),
         clients::trials(),
         cluster::trials(),
+        conformance::trials(),
         containers::trials(),
         crud::trials(),
         faults::trials(),
