@@ -131,7 +131,7 @@ impl Overlay<'_> {
             (None, _) => None,
         };
         if self.config.backend == Backend::HostGw && !self.uplink.name.is_empty() {
-            // a NodePort answers on 127.0.0.1 also where the pod is elsewhere; see the proxy's `martian` chain
+            // a NodePort answers on 127.0.0.1 also where the pod is elsewhere; see the proxy's `raw_prerouting` chain
             sysctl::set(&format!("ipv4/conf/{}/route_localnet", self.uplink.name), "1");
         }
         let kernel = Kernel { netlink: self.netlink.clone(), protocol: protocol(&self.config.bridge), device };

@@ -113,7 +113,7 @@ pub fn ignore_exists(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetli
 
 fn settings(bridge: &str, v6: bool, uplink: &str) {
     sysctl::set("ipv4/ip_forward", "1");
-    // NodePorts answer on 127.0.0.1 too; the proxy's `martian` chain keeps others out
+    // NodePorts answer on 127.0.0.1 too; the proxy's `raw_prerouting` chain keeps others out
     sysctl::set(&format!("ipv4/conf/{bridge}/route_localnet"), "1");
     // pods are neighbours on the link but are to come through here all the same
     sysctl::set(&format!("ipv4/conf/{bridge}/send_redirects"), "0");

@@ -48,7 +48,7 @@ impl Socket<'_> {
         let gateways = self.gateways.clone();
         netns::configure(namespace, peer, record.ips.clone(), gateways, self.mac(), self.mtu).await?;
         let index = index(self.netlink, host).await.ok_or_else(|| Error::NoInterface(host.to_owned()))?;
-        // a NodePort answers on 127.0.0.1 too; the proxy's `martian` chain keeps others out
+        // a NodePort answers on 127.0.0.1 too; the proxy's `raw_prerouting` chain keeps others out
         sysctl::set(&format!("ipv4/conf/{host}/route_localnet"), "1");
         // a pod that is turned round to itself is told of no shorter way
         sysctl::set(&format!("ipv4/conf/{host}/send_redirects"), "0");

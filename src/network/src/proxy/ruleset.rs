@@ -227,24 +227,24 @@ pub fn base(v6: bool, c: &Config) -> String {
         add(&format!("rule TABLE filter_{hook} ct state new {ip} daddr . meta l4proto . th dport vmap @no_endpoints"));
     }
     add("rule TABLE filter_input ct state new fib daddr type local meta l4proto . th dport vmap @no_endpoint_ports");
+    // one chain a hook: every packet pays for each
+    add("chain TABLE raw_prerouting { type filter hook prerouting priority raw; }");
     if let Backend::Vxlan { port, .. } = c.backend {
         // connections are tracked inside the tunnel; one more entry each for the packets around them is of no use
-        for (hook, side) in [("prerouting", "iifname != \"sk*\" fib daddr"), ("output", "fib saddr")] {
-            add(&format!("chain TABLE tunnel_{hook} {{ type filter hook {hook} priority raw; }}"));
-            add(&format!("rule TABLE tunnel_{hook} udp dport {port} {side} type local notrack"));
-        }
+        add("chain TABLE raw_output { type filter hook output priority raw; }");
+        add(&format!("rule TABLE raw_output udp dport {port} fib saddr type local notrack"));
+        add(&format!("rule TABLE raw_prerouting udp dport {port} iifname != \"sk*\" fib daddr type local notrack"));
     }
     if !v6 {
         // `route_localnet` lets a NodePort answer on 127.0.0.1; nobody outside may reach loopback through it
-        add("chain TABLE martian { type filter hook prerouting priority raw; }");
         // (a reply to it is translated later than here)
         let from = match c.backend {
-            Backend::HostGw => "iifname != \"lo\"".to_owned(),
+            Backend::HostGw => "iifname != \"lo\"",
             // all of ours: pods' interfaces, the bridge, the tunnel
-            _ => "iifname \"sk*\"".to_owned(),
+            _ => "iifname \"sk*\"",
         };
         // the address first: it is what tells all other packets apart
-        add(&format!("rule TABLE martian ip daddr 127.0.0.0/8 {from} drop"));
+        add(&format!("rule TABLE raw_prerouting ip daddr 127.0.0.0/8 {from} drop"));
     }
     s
 }
