@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 pub const JSON: &str = "application/json";
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 pub const MERGE: &str = "application/merge-patch+json";
 
 pub struct Cluster {
@@ -81,6 +82,17 @@ impl Cluster {
         })
     }
 
+    /// A server at `address` whose certificate is by `ca`, as nobody.
+    pub fn at(address: std::net::SocketAddr, ca: &str) -> Result<Cluster> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(ca.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let tls = TlsConnector::from(Arc::new(tls.with_root_certificates(roots).with_no_client_auth()));
+        let name = ServerName::from(address.ip());
+        Ok(Cluster { authority: address.to_string(), name, anonymous: tls.clone(), tls, token: None })
+    }
+
     pub async fn connect(&self) -> Result<Conn> {
         let tcp = TcpStream::connect(&self.authority).await?;
         tcp.set_nodelay(true)?;
@@ -88,7 +100,7 @@ impl Cluster {
         let (sender, connection) = handshake(TokioIo::new(tls)).await?;
         // ends with the sender
         tokio::spawn(connection);
-        Ok(Conn { sender, authority: self.authority.clone(), token: self.token.clone() })
+        Ok(Conn { sender, authority: self.authority.clone(), token: self.token.clone(), accept: None })
     }
 
     pub async fn connections(&self, n: usize) -> Result<Vec<Conn>> {
@@ -104,9 +116,15 @@ pub struct Conn {
     sender: SendRequest<Full<Bytes>>,
     authority: String,
     token: Option<String>,
+    accept: Option<&'static str>,
 }
 
 impl Conn {
+    /// Asks for answers of another kind from now on.
+    pub fn accept(&mut self, kind: &'static str) {
+        self.accept = Some(kind);
+    }
+
     pub async fn send(&mut self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, &self.authority);
         if !body.is_empty() {
@@ -114,6 +132,9 @@ impl Conn {
         }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
+        }
+        if let Some(kind) = self.accept {
+            request = request.header(ACCEPT, kind);
         }
         self.sender.ready().await?;
         Ok(self.sender.send_request(request.body(Full::new(body))?).await?)

@@ -47,7 +47,7 @@ fn field(text: &str, name: &str) -> Result<f64> {
     Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
 }
 
-fn rss_mb(pid: u32) -> Result<f64> {
+pub fn rss_mb(pid: u32) -> Result<f64> {
     Ok(field(&proc(pid, "status")?, "VmRSS:")? * 1024.0 / 1e6)
 }
 
@@ -55,7 +55,7 @@ fn written(pid: u32) -> Result<u64> {
     Ok(field(&proc(pid, "io")?, "write_bytes:")? as u64)
 }
 
-fn cpu_seconds(pid: u32) -> Result<f64> {
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = proc(pid, "stat")?;
     // after the name, which may hold anything: state is the third field, utime and stime the 14th and 15th
     let fields: Vec<_> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::Method;
 use tokio::task::LocalSet;
 
-use crate::client::{Cluster, Conn, JSON, Space, config_map, expect};
+use crate::client::{Cluster, Conn, JSON, PROTOBUF, Space, config_map, expect};
 use crate::report::Report;
 
 /// Sends `count` requests, one per connection at a time; `request(i)` gives method, path and body. Every latency, or the
 /// first error.
-async fn drive(
+pub async fn drive(
     conns: Vec<Conn>,
     count: usize,
     request: impl Fn(usize) -> (Method, String, Bytes) + 'static,
@@ -53,7 +53,12 @@ async fn drive(
         .await
 }
 
-async fn fill(cluster: &Cluster, space: &Space, in_flight: usize, count: usize) -> Result<(Duration, Vec<Duration>)> {
+pub async fn fill(
+    cluster: &Cluster,
+    space: &Space,
+    in_flight: usize,
+    count: usize,
+) -> Result<(Duration, Vec<Duration>)> {
     let maps = space.maps();
     let make = move |i: usize| (Method::POST, maps.clone(), config_map(&format!("m{i:06}")));
     drive(cluster.connections(in_flight).await?, count, make).await
@@ -83,18 +88,43 @@ pub async fn gets(cluster: &Cluster, in_flight: usize, count: usize) -> Result<R
     Ok(Report::new(name).with("rate", count as f64 / took.as_secs_f64(), "gets/s").percentiles(times))
 }
 
-pub async fn list(cluster: &Cluster, objects: usize, count: usize) -> Result<Report> {
+/// Whole lists, as JSON or protobuf. With `fixed`, each is followed by getting a body of its size from a server that does
+/// nothing else, and the lists are compared with that.
+pub async fn list(cluster: &Cluster, objects: usize, count: usize, protobuf: bool, fixed: bool) -> Result<Report> {
     let mut conn = cluster.connect().await?;
     let space = Space::create(&mut conn).await?;
     let cluster = &space.user(cluster, &mut conn).await?;
     fill(cluster, &space, 50, objects).await?;
-    let (mut times, mut bytes) = (Vec::new(), 0);
+    let (mut times, mut theirs, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut user = cluster.connect().await?;
+    if protobuf {
+        user.accept(PROTOBUF);
+    }
+    let mut other = None;
     for _ in 0..count {
         let start = Instant::now();
-        bytes = user.get(&space.maps()).await?.len();
+        let body = user.get(&space.maps()).await?;
         times.push(start.elapsed());
+        bytes = body.len();
+        if fixed {
+            let conn = match &mut other {
+                Some(conn) => conn,
+                None => other.insert(crate::fixed::serve(body)?.connect().await?),
+            };
+            let start = Instant::now();
+            conn.get("/").await?;
+            theirs.push(start.elapsed());
+        }
     }
     space.remove(&mut conn).await?;
-    Ok(Report::new(format!("list {objects} ConfigMaps")).with("size", bytes as f64 / 1e6, "MB/list").percentiles(times))
+    let name = format!("list {objects} ConfigMaps{}", if protobuf { " as protobuf" } else { "" });
+    let mut report = Report::new(name).with("size", bytes as f64 / 1e6, "MB/list");
+    if fixed {
+        theirs.sort_unstable();
+        let mut ours = times.clone();
+        ours.sort_unstable();
+        let (ours, theirs) = (ours[ours.len() / 2].as_secs_f64(), theirs[theirs.len() / 2].as_secs_f64());
+        report = report.with("such a body from memory", theirs * 1e3, "ms").with("of that", ours / theirs, "times");
+    }
+    Ok(report.percentiles(times))
 }

@@ -3,7 +3,9 @@
 //! The generator must not dominate the cores that it shares with the server: it runs on one thread, speaks HTTP/1.1 on one
 //! kept-alive TLS connection per request in flight, and looks at no more of an answer than it must.
 
+mod bounds;
 mod client;
+mod fixed;
 mod idle;
 mod load;
 mod many;
@@ -15,6 +17,7 @@ mod start;
 mod watch;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -55,6 +58,52 @@ enum Command {
         #[arg(long, default_value_t = 10000)]
         objects: usize,
         #[arg(long, default_value_t = 20)]
+        count: usize,
+        /// As Kubernetes protobuf.
+        #[arg(long)]
+        protobuf: bool,
+        /// Against a server that sends a body of that size and does nothing else.
+        #[arg(long)]
+        fixed: bool,
+    },
+    /// The memory of a server with many ConfigMaps, and after they are gone.
+    Hold {
+        /// The server's.
+        #[arg(long)]
+        pid: u32,
+        #[arg(long, default_value_t = 30_000)]
+        objects: usize,
+        /// Seconds from the deletion to the second look.
+        #[arg(long, default_value_t = 10)]
+        settle: u64,
+    },
+    /// Creates and deletes very many ConfigMaps: what becomes of the database.
+    Churn {
+        #[arg(long)]
+        pid: u32,
+        /// The server's `--data-dir`.
+        #[arg(long)]
+        data_dir: PathBuf,
+        #[arg(long, default_value_t = 1_000_000)]
+        objects: usize,
+        /// So many at a time.
+        #[arg(long, default_value_t = 10_000)]
+        wave: usize,
+    },
+    /// The server's CPU time for the creation of a pod.
+    Pods {
+        #[arg(long)]
+        pid: u32,
+        #[arg(long, default_value_t = 10_000)]
+        count: usize,
+        #[arg(long, default_value_t = 50)]
+        in_flight: usize,
+    },
+    /// Many CustomResourceDefinitions: how soon each is established, what they cost together.
+    Definitions {
+        #[arg(long)]
+        pid: u32,
+        #[arg(long, default_value_t = 500)]
         count: usize,
     },
     /// Patches ConfigMaps that many watch: every event must arrive everywhere.
@@ -155,7 +204,18 @@ fn main() -> Result<()> {
         let reports: Vec<Report> = match args.command {
             Command::Creates { in_flight, count } => vec![load::creates(&cluster()?, in_flight, count).await?],
             Command::Gets { in_flight, count } => vec![load::gets(&cluster()?, in_flight, count).await?],
-            Command::List { objects, count } => vec![load::list(&cluster()?, objects, count).await?],
+            Command::List { objects, count, protobuf, fixed } => {
+                vec![load::list(&cluster()?, objects, count, protobuf, fixed).await?]
+            }
+            Command::Hold { pid, objects, settle } => {
+                vec![bounds::hold(&cluster()?, pid, objects, Duration::from_secs(settle)).await?]
+            }
+            Command::Churn { pid, data_dir, objects, wave } => {
+                let db = bounds::database(&data_dir);
+                vec![bounds::churn(&cluster()?, pid, &db, objects, wave).await?]
+            }
+            Command::Pods { pid, count, in_flight } => vec![bounds::pods(&cluster()?, pid, count, in_flight).await?],
+            Command::Definitions { pid, count } => bounds::definitions(&cluster()?, pid, count).await?,
             Command::Watch { watchers, patches, in_flight } => {
                 vec![watch::watch(&cluster()?, watchers, patches, in_flight).await?]
             }
