@@ -108,8 +108,23 @@ impl Api {
     }
 
     async fn json(&self, method: Method, path: &str, content_type: &str, body: Option<&Value>) -> Reply {
-        let body = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
+        self.raw(method, path, content_type, body.map(|b| b.to_string().into_bytes()).unwrap_or_default()).await
+    }
+
+    /// A request whose body is sent as it is.
+    pub async fn raw(&self, method: Method, path: &str, content_type: &str, body: Vec<u8>) -> Reply {
         read(self.send(method, path, content_type, body).await).await.unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// A request with headers of its own.
+    pub async fn with_headers(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+        let mut request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+        for (key, value) in headers {
+            request = request.header(*key, *value);
+        }
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let answer = self.kube.send(request.body(Body::from(body)).expect("a valid request")).await;
+        read(answer.unwrap_or_else(|e| panic!("{path}: {e}"))).await.unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
     /// As [`Api::try_get`], where the server may be away.

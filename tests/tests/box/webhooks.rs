@@ -377,7 +377,7 @@ fn a_server_starts_without_its_webhooks() {
 }
 
 /// A policy about config maps of the test's namespace, bound.
-async fn policy(cx: &Cx, kind: &str, spec: Value, binding: Value) {
+pub async fn policy(cx: &Cx, kind: &str, spec: Value, binding: Value) {
     let name = format!("{}-{}", cx.ns, kind.to_lowercase());
     let mut spec = spec;
     if spec["matchConstraints"].is_null() {

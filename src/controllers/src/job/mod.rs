@@ -5,6 +5,7 @@
 
 mod indexes;
 mod policy;
+mod retry;
 mod tally;
 
 use std::collections::BTreeSet;
@@ -140,7 +141,7 @@ impl Jobs {
         let selector = Selector::from_typed(spec.selector.as_ref())?;
         let all = claim::<Job>(&*self.ctx.client, &object, &selector, &self.pods, &Pod::gvr()).await?;
         let now = self.ctx.clock.now();
-        let tally = Tally::of(spec, job.status.as_ref(), &all);
+        let mut tally = Tally::of(spec, job.status.as_ref(), &all);
         let suspended = spec.suspend == Some(true);
         let mut started = job.status.as_ref().and_then(|s| s.start_time.as_ref()).map(|t| t.0);
         if started.is_none() && !suspended {
@@ -154,6 +155,9 @@ impl Jobs {
             Some(c) => Some(End::from_target(c)),
             None => tally::end(spec, &tally, started, now),
         };
+        if end.is_some() || object.meta().is_deleting() {
+            tally.give_up();
+        }
         let mut again = None;
         let mut active = tally.active.len();
         let result = if object.meta().is_deleting() || !satisfied {
@@ -233,15 +237,34 @@ impl Jobs {
         if missing == 0 {
             return (active, None, Ok(()));
         }
-        if let Some(wait) = tally::backoff(all, now) {
-            return (active, Some(wait), Ok(()));
-        }
+        let mut wait = None;
         let template = job.tree()["spec"]["template"].take();
         let trees: Vec<Value> = if is_indexed(spec) {
-            self.free_indexes(spec, tally, missing).into_iter().map(|i| indexed_pod(job, &template, i)).collect()
+            let free = self.free_indexes(spec, tally);
+            let due = if spec.backoff_limit_per_index.is_some() {
+                let waits = |i: &u32| tally.retries.get(i).and_then(|r| r.wait(now));
+                wait = free.iter().filter_map(waits).min();
+                free.into_iter().filter(|i| waits(i).is_none()).collect()
+            } else {
+                free
+            };
+            let pod = |i: u32| {
+                let mut pod = indexed_pod(job, &template, i);
+                retry::annotate(&mut pod, spec, tally.retries.get(&i));
+                pod
+            };
+            due.into_iter().take(missing).map(pod).collect()
         } else {
             vec![plain_pod(job, &template, &pods::prefix(job.name())); missing]
         };
+        if spec.backoff_limit_per_index.is_none()
+            && let Some(wait) = tally::backoff(all, now)
+        {
+            return (active, Some(wait), Ok(()));
+        }
+        if trees.is_empty() {
+            return (active, wait, Ok(()));
+        }
         let count = trees.len();
         self.expectations.expect_creations(key, count);
         let next = std::sync::atomic::AtomicUsize::new(0);
@@ -251,15 +274,15 @@ impl Jobs {
         })
         .await;
         self.expectations.created(key, count - made);
-        (active + made, None, error.map_or(Ok(()), Err))
+        (active + made, wait, error.map_or(Ok(()), Err))
     }
 
     /// The lowest indexes that no pod has.
-    fn free_indexes(&self, spec: &JobSpec, tally: &Tally, count: usize) -> Vec<u32> {
+    fn free_indexes(&self, spec: &JobSpec, tally: &Tally) -> Vec<u32> {
         let taken: BTreeSet<u32> = tally.active.iter().filter_map(|o| tally::index_of(o.view::<Pod>().ok()?)).collect();
         let all = 0..u32::try_from(spec.completions.unwrap_or(0)).unwrap_or(0);
         let over = |i: &u32| tally.completed_indexes.contains(i) || tally.failed_indexes.contains(i);
-        all.filter(|i| !taken.contains(i) && !over(i)).take(count).collect()
+        all.filter(|i| !taken.contains(i) && !over(i)).collect()
     }
 
     async fn create(&self, job: &Object, pod: Value) -> Result<(), Error> {

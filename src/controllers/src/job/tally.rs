@@ -1,7 +1,7 @@
 //! What has become of a job's pods, as pure functions: counting without losing or doubling any, the back-off after
 //! failures, and whether the job is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::Object;
@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::indexes;
 use super::policy::{self, Action};
+use super::retry::Retry;
 use crate::pods;
 
 pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
@@ -34,6 +35,8 @@ pub struct Tally {
     pub held: Vec<Arc<Object>>,
     pub completed_indexes: BTreeSet<u32>,
     pub failed_indexes: BTreeSet<u32>,
+    /// By index: the pod that failed last, and has no successor yet. It is neither counted nor let go before.
+    pub retries: BTreeMap<u32, Retry>,
     /// What the failure policy says: the message of the first pod that fails the job.
     pub fails_job: Option<String>,
 }
@@ -82,6 +85,7 @@ impl Tally {
                 completions,
             ),
             failed_indexes: indexes::parse(status.and_then(|s| s.failed_indexes.as_deref()).unwrap_or(""), completions),
+            retries: BTreeMap::new(),
             fails_job: None,
         };
         let held: BTreeSet<&str> = all.iter().filter(|o| holds_finalizer(o)).map(|o| o.uid()).collect();
@@ -103,7 +107,34 @@ impl Tally {
                 tally.sort(spec, o, pod, completions);
             }
         }
+        let succeeded_by: BTreeSet<u32> = tally.active.iter().filter_map(|o| index_of(o.view::<Pod>().ok()?)).collect();
+        tally.count_retries(|i, tally| {
+            succeeded_by.contains(&i) || tally.completed_indexes.contains(&i) || tally.failed_indexes.contains(&i)
+        });
         tally
+    }
+
+    /// Nothing is tried again: the last failures count as the others do.
+    pub fn give_up(&mut self) {
+        self.count_retries(|_, _| true);
+    }
+
+    fn count_retries(&mut self, is_over: impl Fn(u32, &Tally) -> bool) {
+        for (index, retry) in std::mem::take(&mut self.retries) {
+            if is_over(index, self) {
+                self.hold(&retry.last, retry.counts);
+            } else {
+                self.retries.insert(index, retry);
+            }
+        }
+    }
+
+    /// A pod to be counted, and then let go.
+    fn hold(&mut self, failed: &Arc<Object>, counts: bool) {
+        self.held.push(failed.clone());
+        if counts {
+            self.uncounted_failed.insert(failed.uid().to_owned());
+        }
     }
 
     fn sort(&mut self, spec: &JobSpec, object: &Arc<Object>, pod: &Pod, completions: u32) {
@@ -130,14 +161,32 @@ impl Tally {
                 _ => drop(self.uncounted_succeeded.insert(object.uid().to_owned())),
             }
         } else if phase == "Failed" || (going && !replaces_failed_only(spec)) {
-            self.held.push(object.clone());
-            match policy::action(spec, pod) {
-                Action::Ignore => return,
-                Action::FailJob(message) => drop(self.fails_job.get_or_insert(message)),
-                Action::FailIndex => drop(index.map(|i| self.failed_indexes.insert(i))),
-                Action::Count => {}
+            let action = policy::action(spec, pod);
+            if let Action::FailJob(message) = &action {
+                self.fails_job.get_or_insert(message.clone());
             }
-            self.uncounted_failed.insert(object.uid().to_owned());
+            let counts = action != Action::Ignore;
+            let Some(index) = index.filter(|_| indexed && spec.backoff_limit_per_index.is_some()) else {
+                return self.hold(object, counts);
+            };
+            let Some(retry) = Retry::of(spec, object, pod, &action) else {
+                self.failed_indexes.insert(index);
+                return self.hold(object, counts);
+            };
+            // only the latest has no successor
+            let older = match self.retries.remove(&index) {
+                Some(other) if other.absolute() > retry.absolute() => {
+                    self.retries.insert(index, other);
+                    Some(retry)
+                }
+                other => {
+                    self.retries.insert(index, retry);
+                    other
+                }
+            };
+            if let Some(older) = older {
+                self.hold(&older.last, older.counts);
+            }
         }
     }
 
@@ -149,7 +198,8 @@ impl Tally {
         }
     }
     pub fn total_failed(&self) -> i32 {
-        self.failed + self.uncounted_failed.len() as i32
+        let retried = self.retries.values().filter(|r| r.counts).count();
+        self.failed + (self.uncounted_failed.len() + retried) as i32
     }
     pub fn has_uncounted(&self) -> bool {
         !self.held.is_empty() || !self.uncounted_succeeded.is_empty() || !self.uncounted_failed.is_empty()
@@ -239,9 +289,13 @@ pub fn backoff(all: &[Arc<Object>], now: Timestamp) -> Option<SignedDuration> {
     };
     let success = ended("Succeeded").into_iter().max();
     let failures: Vec<_> = ended("Failed").into_iter().filter(|t| success.is_none_or(|s| *t > s)).collect();
-    let last = failures.iter().max()?;
-    let doubled = 1i32.checked_shl(failures.len() as u32 - 1).unwrap_or(i32::MAX);
+    left(failures.len() as u32, *failures.iter().max()?, now)
+}
+
+/// What is left of the wait after so many failures.
+pub fn left(failures: u32, last: Timestamp, now: Timestamp) -> Option<SignedDuration> {
+    let doubled = 1i32.checked_shl(failures.saturating_sub(1)).filter(|n| *n > 0).unwrap_or(i32::MAX);
     let wait = BACKOFF_FIRST.checked_mul(doubled).unwrap_or(BACKOFF_MAX).min(BACKOFF_MAX);
-    let left = wait - now.duration_since(*last);
+    let left = wait - now.duration_since(last);
     left.is_positive().then_some(left)
 }

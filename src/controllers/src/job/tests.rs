@@ -133,3 +133,44 @@ async fn pods_outlive_their_job_without_its_finalizer() {
     settle().await;
     assert_eq!((held(), bench.fake.objects(&Pod::gvr()).len()), (0, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn indexes_have_limits_of_their_own() {
+    let spec = json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed", "backoffLimit": 100, "backoffLimitPerIndex": 1});
+    let bench = bench(spec);
+    settle().await;
+    let annotated = |count: &str| {
+        let all = bench.fake.objects(&Pod::gvr());
+        let has = |p: &Arc<Object>| {
+            p.tree()["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"] == count
+                && p.view::<Pod>().is_ok_and(pods::is_active)
+        };
+        all.iter().filter(|p| has(p)).count()
+    };
+    assert_eq!(annotated("0"), 2);
+    let one = |bench: &Bench, index: &str, phase: &str| {
+        let name = running(bench).into_iter().find(|n| n.starts_with(index)).expect("it runs");
+        let (now, code) = (bench.ctx.now(), i32::from(phase == "Failed"));
+        bench.fake.edit(&Pod::gvr(), "n", &name, |p| {
+            p["status"] = json!({"phase": phase, "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false,
+                "restartCount": 0, "state": {"terminated": {"exitCode": code, "finishedAt": now}}}]});
+        });
+    };
+    one(&bench, "j-0", "Failed");
+    settle().await;
+    // the last that failed is kept until its successor is there
+    let held = || bench.fake.objects(&Pod::gvr()).iter().filter(|p| !p.meta().finalizers.is_empty()).count();
+    assert_eq!((held(), running(&bench).len(), &status(&bench)["failed"]), (2, 1, &Value::Null));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!((annotated("1"), held(), &status(&bench)["failed"]), (1, 2, &json!(1)));
+    one(&bench, "j-0", "Failed");
+    settle().await;
+    let s = status(&bench);
+    assert_eq!((&s["failedIndexes"], &s["failed"], &s["active"]), (&json!("0"), &json!(2), &json!(1)));
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert_eq!(running(&bench).len(), 1, "the index is not tried again");
+    one(&bench, "j-1", "Succeeded");
+    settle().await;
+    assert_eq!(conditions(&bench), ["FailureTarget:FailedIndexes", "Failed:FailedIndexes"]);
+    assert_eq!((held(), &status(&bench)["completedIndexes"]), (0, &json!("1")));
+}
