@@ -1,4 +1,5 @@
-//! The API for those in the same process: the engine with an identity, no socket, no serialisation.
+//! The API for those in the same process: the engine with an identity, no socket, no serialisation. What another API server
+//! serves is asked of it, by the aggregator's way.
 
 use std::sync::Arc;
 
@@ -7,23 +8,46 @@ use api::fields::FieldSelector;
 use api::labels::Selector;
 use api::{Draft, Object, Status, Value, decode};
 use async_trait::async_trait;
-use client::{Client, DeleteOptions, List, ListOptions, Patch, Target, Watch, WatchEvent, WriteOptions};
+use client::{
+    Aggregated, Client, DeleteOptions, HttpClient, List, ListOptions, Patch, Target, Watch, WatchEvent, WriteOptions,
+};
 use futures::StreamExt;
 
+use crate::aggregation::{Aggregation, Within};
 use crate::authz::forbidden;
 use crate::engine::{
     Call, DeleteOptions as Deletion, Initial, ListFailure, ListRequest, Part, PatchBody, Propagation, Served,
     UidPrecondition, WatchChange, WatchRequest, scale_of,
 };
+use crate::resource_metrics::{self, ResourceMetrics};
 use crate::{Attributes, Decision, Engine, User, Verb};
 
 /// [`Client`] for one identity.
 pub(crate) struct Local {
     pub engine: Arc<Engine>,
+    pub aggregation: Arc<Aggregation>,
     pub user: Arc<User>,
 }
 
 impl Local {
+    /// Reaches what this server serves itself, and nothing else.
+    pub fn own(engine: &Arc<Engine>, user: Arc<User>) -> Local {
+        Local { engine: engine.clone(), aggregation: Arc::default(), user }
+    }
+
+    /// Whoever else serves a resource.
+    fn elsewhere(&self, target: &Target) -> Option<HttpClient> {
+        let remote = self.aggregation.find(&target.resource.group, &target.resource.version)?;
+        Some(HttpClient::over(Arc::new(Within { remote, user: self.user.clone() })))
+    }
+
+    /// The figures of `metrics.k8s.io` where this server has them.
+    fn measured(&self, target: &Target) -> Option<&ResourceMetrics> {
+        let r = &target.resource;
+        let ours = r.group == resource_metrics::GROUP && r.version == resource_metrics::VERSION;
+        if ours { self.aggregation.metrics() } else { None }
+    }
+
     fn attributes(&self, verb: Verb, target: &Target) -> Result<Attributes, Status> {
         let attributes = Attributes {
             user: self.user.clone(),
@@ -102,6 +126,12 @@ fn loose(tree: &Value) -> Result<Arc<Object>, Status> {
 impl Client for Local {
     async fn get(&self, target: &Target) -> Result<Arc<Object>, Status> {
         let attributes = self.attributes(Verb::Get, target)?;
+        if let Some(other) = self.elsewhere(target) {
+            return other.get(target).await;
+        }
+        if let Some(metrics) = self.measured(target) {
+            return loose(&metrics.one(&self.engine, &attributes).await?);
+        }
         let served = self.served(target)?;
         let call = Call::new(&attributes, &served, false);
         let object = self.engine.get_one(&call, &target.name).await?;
@@ -109,7 +139,15 @@ impl Client for Local {
     }
 
     async fn list(&self, target: &Target, options: &ListOptions) -> Result<List, Status> {
-        self.attributes(Verb::List, &selecting(target, options))?;
+        let attributes = self.attributes(Verb::List, &selecting(target, options))?;
+        if let Some(other) = self.elsewhere(target) {
+            return other.list(target, options).await;
+        }
+        if let Some(metrics) = self.measured(target) {
+            let items = metrics.all(&self.engine, &attributes, &options.labels, &options.fields).await?;
+            let items = items.iter().map(loose).collect::<Result<_, _>>()?;
+            return Ok(List { items, revision: 0, next: None });
+        }
         let served = self.served(target)?;
         let (labels, fields) = Local::selectors(&served, options)?;
         let next = options.next.clone().unwrap_or_default();
@@ -121,6 +159,9 @@ impl Client for Local {
 
     async fn watch(&self, target: &Target, options: &ListOptions, from: u64) -> Result<Watch, Status> {
         self.attributes(Verb::Watch, &selecting(target, options))?;
+        if let Some(other) = self.elsewhere(target) {
+            return other.watch(target, options, from).await;
+        }
         let served = self.served(target)?;
         let (labels, fields) = Local::selectors(&served, options)?;
         let request = WatchRequest { labels, fields, initial: Initial::After(from) };
@@ -138,6 +179,9 @@ impl Client for Local {
 
     async fn create(&self, target: &Target, tree: Value, options: &WriteOptions) -> Result<Arc<Object>, Status> {
         let mut attributes = self.attributes(Verb::Create, target)?;
+        if let Some(other) = self.elsewhere(target) {
+            return other.create(target, tree, options).await;
+        }
         let (r, engine) = (&target.resource, &self.engine);
         if let Some((_, handler)) = engine.specials().find_virtual(&r.group, &r.version, &r.resource) {
             return loose(&engine.post(&attributes, None, handler, tree, options.dry_run).await?.0);
@@ -157,6 +201,9 @@ impl Client for Local {
 
     async fn update(&self, target: &Target, tree: Value, options: &WriteOptions) -> Result<Arc<Object>, Status> {
         let attributes = self.attributes(Verb::Update, target)?;
+        if let Some(other) = self.elsewhere(target) {
+            return other.update(target, tree, options).await;
+        }
         let served = self.served(target)?;
         let mut call = self.call(&attributes, &served, options);
         if target.subresource == "scale" {
@@ -170,6 +217,9 @@ impl Client for Local {
 
     async fn patch(&self, target: &Target, patch: Patch, options: &WriteOptions) -> Result<Arc<Object>, Status> {
         let attributes = self.attributes(Verb::Patch, target)?;
+        if let Some(other) = self.elsewhere(target) {
+            return other.patch(target, patch, options).await;
+        }
         let served = self.served(target)?;
         let body = match patch {
             Patch::Json(p) => PatchBody::Json(p),
@@ -195,6 +245,10 @@ impl Client for Local {
     }
 
     async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Arc<Object>, Status> {
+        if let Some(other) = self.elsewhere(target) {
+            self.attributes(if target.name.is_empty() { Verb::DeleteCollection } else { Verb::Delete }, target)?;
+            return other.delete(target, options).await;
+        }
         let attributes = self.attributes(Verb::Delete, target)?;
         let served = self.served(target)?;
         let deletion = Deletion {
@@ -211,6 +265,10 @@ impl Client for Local {
         };
         let mut call = Call::new(&attributes, &served, options.dry_run);
         Ok(self.engine.delete(&mut call, &target.name, &deletion).await?.object)
+    }
+
+    fn aggregated(&self) -> Vec<Aggregated> {
+        self.aggregation.served()
     }
 }
 

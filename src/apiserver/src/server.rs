@@ -19,6 +19,7 @@ use crate::fairness::{self, Fairness};
 use crate::health::Health;
 use crate::http::{self, Front};
 use crate::metrics::Metrics;
+use crate::profile::{CpuProfiler, Profiling};
 use crate::special::Specials;
 use crate::webhook::WebhookClient;
 use crate::{Authenticator, Authorizer, Engine, User, crd};
@@ -44,6 +45,8 @@ pub struct Options {
     pub fairness: Option<Arc<Fairness>>,
     /// `--anonymous-auth`: who shows no credentials is `system:anonymous`.
     pub anonymous: bool,
+    /// `--profiling`: who takes the profiles of `/debug/pprof`; absent: these paths are not there.
+    pub profiling: Option<Box<dyn CpuProfiler>>,
 }
 
 /// Clones share everything.
@@ -58,7 +61,7 @@ impl Server {
         Server::with(config, Options::default())
     }
     pub fn with(config: Config, options: Options) -> Server {
-        let Options { audit, fairness, anonymous } = options;
+        let Options { audit, fairness, anonymous, profiling } = options;
         let Config { store, registry, authenticator, authorizer, plugins, specials, stop } = config;
         let health = Health::default();
         health.add("ping", || Ok(()));
@@ -84,6 +87,7 @@ impl Server {
                 audit,
                 fairness,
                 anonymous,
+                profiling: profiling.map(Profiling::new),
                 stop,
                 revoked: tokio::sync::watch::channel(()).0,
             }),
@@ -121,7 +125,8 @@ impl Server {
 
     /// The API for `user`, without a socket.
     pub fn client(&self, user: Arc<User>) -> Arc<dyn Client> {
-        let local = Local { engine: self.front.engine.clone(), user: user.clone() };
+        let Front { engine, aggregation, .. } = &*self.front;
+        let local = Local { engine: engine.clone(), aggregation: aggregation.clone(), user: user.clone() };
         match &self.front.audit {
             Some(audit) => Arc::new(Audited { inner: Arc::new(local), audit: audit.clone(), user }),
             None => Arc::new(local),

@@ -112,6 +112,17 @@ pub struct DeleteOptions {
     pub dry_run: bool,
 }
 
+/// A group and version that another API server serves behind this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aggregated {
+    pub group: String,
+    pub version: String,
+    /// It answers now; else the resources are those that it had, or none.
+    pub fresh: bool,
+    /// `APIResource`s, subresources too.
+    pub resources: Arc<Vec<Value>>,
+}
+
 /// The API as its users in the process see it. Every method answers as the HTTP API would: same defaulting, admission,
 /// validation and authorization for the identity this client was made with, same [`Status`] on failure.
 ///
@@ -128,8 +139,14 @@ pub trait Client: Send + Sync + 'static {
     /// `metadata.resourceVersion` in the tree is the precondition, as in a PUT.
     async fn update(&self, target: &Target, tree: Value, options: &WriteOptions) -> Result<Arc<Object>, Status>;
     async fn patch(&self, target: &Target, patch: Patch, options: &WriteOptions) -> Result<Arc<Object>, Status>;
-    /// Returns the object as it was, or as it is while it terminates.
+    /// Returns the object as it was, or as it is while it terminates. Of another API server, a target without a name is
+    /// the whole collection.
     async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Arc<Object>, Status>;
+    /// What other API servers serve behind this one, the preferred version of a group first. Only a client in the server's
+    /// process knows.
+    fn aggregated(&self) -> Vec<Aggregated> {
+        Vec::new()
+    }
 }
 
 /// A byte stream in both directions.

@@ -22,12 +22,12 @@ mod recorder;
 mod typed;
 
 pub use client::{
-    BoxIo, Client, DeleteOptions, List, ListOptions, NodeDialer, Patch, Precondition, Propagation, Target, Watch,
-    WatchEvent, WriteOptions,
+    Aggregated, BoxIo, Client, DeleteOptions, List, ListOptions, NodeDialer, Patch, Precondition, Propagation, Target,
+    Watch, WatchEvent, WriteOptions,
 };
 pub use clock::{Clock, SystemClock, now_rfc3339};
 pub use controller::{Controller, ObjectKey, Requeue};
-pub use http::{HttpClient, HttpConfig, is_unreachable, unreachable};
+pub use http::{Ask, HttpClient, HttpConfig, Transport, is_unreachable, unreachable};
 pub use informer::{Change, Index, Informer, Selector, by_controller};
 pub use informers::Informers;
 pub use lease::{Election, elect};

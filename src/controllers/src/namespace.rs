@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::k8s_openapi::api::core::v1::{Namespace, Pod};
-use api::{Gvr, Object, Resource};
+use api::{Gvr, Object, Resource, Value};
 use client::{
-    Controller, DeleteOptions, Informer, ListOptions, ObjectKey, Precondition, Propagation, Requeue, Target, WorkQueue,
-    WriteOptions,
+    Aggregated, Controller, DeleteOptions, Informer, ListOptions, ObjectKey, Precondition, Propagation, Requeue,
+    Target, WorkQueue, WriteOptions,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -59,12 +59,53 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         .await;
 }
 
+/// A resource whose objects go with their namespace.
+struct Content {
+    resource: Gvr,
+    /// All at once, which only other API servers are asked for: each object costs a connection there.
+    whole: bool,
+}
+
+/// Of what other API servers serve: the namespaced resources that can be deleted, in their preferred versions, and why that
+/// may not be all. Upstream's `ServerPreferredNamespacedResources`.
+fn elsewhere(all: &[Aggregated]) -> (Vec<Content>, Option<String>) {
+    let (mut found, mut failed): (Vec<Content>, Vec<String>) = Default::default();
+    for a in all {
+        if !a.fresh {
+            let version = format!("{}/{}", a.group, a.version);
+            failed.push(format!("{version}: stale GroupVersion discovery: {version}"));
+        }
+        for r in a.resources.iter().filter(|r| r["namespaced"] == true) {
+            let can = |verb: &str| r["verbs"].as_array().is_some_and(|all| all.iter().any(|v| v == verb));
+            let name = r["name"].as_str().unwrap_or_default();
+            let known = found.iter().any(|f| f.resource.group == a.group && f.resource.resource == name);
+            if known || name.is_empty() || name.contains('/') || !can("list") {
+                continue;
+            }
+            let whole = can("deletecollection");
+            if whole || can("delete") {
+                found.push(Content { resource: Gvr::new(&a.group, &a.version, name), whole });
+            }
+        }
+    }
+    let count = failed.len();
+    let why = format!(
+        "Discovery failed for some groups, {count} failing: unable to retrieve the complete list of server APIs: {}",
+        failed.join(", ")
+    );
+    (found, (count > 0).then_some(why))
+}
+
 /// What is left after everything has been told to go.
 #[derive(Default)]
 struct Left {
     objects: BTreeMap<String, usize>,
     finalizers: BTreeMap<String, usize>,
     errors: Vec<String>,
+    /// Pods are among them: nothing else has been told to go yet.
+    pods: bool,
+    /// Why it is not known what there may be.
+    undiscovered: Option<String>,
 }
 
 impl Deleter {
@@ -73,21 +114,31 @@ impl Deleter {
             self.looks.lock().remove(name);
             return Ok(None);
         };
-        let ours = |f: &api::Value| f == FINALIZER;
+        let ours = |f: &Value| f == FINALIZER;
         let finalizers = ns.tree()["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
         if !finalizers.iter().any(ours) {
             return Ok(None);
         }
-        let kinds = self.ctx.config.deletable(true);
+        let own = self.ctx.config.deletable(true).into_iter();
+        let mut all: Vec<Content> = own.map(|(resource, _)| Content { resource, whole: false }).collect();
         // pods first: what they use should outlive them
-        let (pods, rest): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|(r, _)| *r == Pod::gvr());
-        let mut left = Left::default();
-        for (resource, _) in pods.iter().chain(&rest) {
-            self.empty(resource, name, &mut left).await;
+        all.sort_by_key(|c| c.resource != Pod::gvr());
+        let (others, undiscovered) = elsewhere(&self.ctx.client.aggregated());
+        let mut left = Left { undiscovered, ..Left::default() };
+        for content in all.iter().chain(&others) {
+            if left.pods {
+                break;
+            }
+            self.empty(content, name, &mut left).await;
+            left.pods = content.resource == Pod::gvr() && !left.objects.is_empty();
         }
         self.report(&ns, &left).await?;
-        if let Some(error) = left.errors.first() {
+        if let Some(error) = left.errors.first().or(left.undiscovered.as_ref()) {
             return Err(api::Status::internal(error).into());
+        }
+        if left.pods {
+            // woken by the last of them
+            return Ok(Some(LOOK_MAX));
         }
         if !left.objects.is_empty() {
             let mut looks = self.looks.lock();
@@ -107,15 +158,25 @@ impl Deleter {
     }
 
     /// Deletes all objects of a kind that are not going yet; notes those that remain.
-    async fn empty(&self, resource: &Gvr, namespace: &str, left: &mut Left) {
-        let client = &self.ctx.client;
+    async fn empty(&self, content: &Content, namespace: &str, left: &mut Left) {
+        let (client, resource) = (&self.ctx.client, &content.resource);
+        if content.whole {
+            let options = DeleteOptions { propagation: Some(Propagation::Background), ..Default::default() };
+            match client.delete(&Target::within(resource.clone(), namespace), &options).await {
+                Err(e) if !e.is_not_found() && e.reason != api::Reason::MethodNotAllowed => {
+                    return left.errors.push(format!("{resource}: {e}"));
+                }
+                _ => {}
+            }
+        }
         let list = match client.list(&Target::within(resource.clone(), namespace), &ListOptions::default()).await {
             Ok(list) => list,
             Err(e) if e.is_not_found() || e.reason == api::Reason::MethodNotAllowed => return,
             Err(e) => return left.errors.push(format!("{resource}: {e}")),
         };
         let deletes = futures::stream::iter(list.items).map(|object| async move {
-            if object.meta().is_deleting() {
+            // what remains of a collection goes by itself
+            if content.whole || object.meta().is_deleting() {
                 return Ok(Some(object));
             }
             let target = Target::one(resource.clone(), namespace, object.name());
@@ -158,9 +219,9 @@ impl Deleter {
         for (kind, bad, reasons, text) in [
             (
                 "NamespaceDeletionDiscoveryFailure",
-                false,
-                ["ResourcesDiscovered", ""],
-                "All resources successfully discovered".to_owned(),
+                left.undiscovered.is_some(),
+                ["ResourcesDiscovered", "DiscoveryFailed"],
+                left.undiscovered.clone().unwrap_or_else(|| "All resources successfully discovered".into()),
             ),
             (
                 "NamespaceDeletionGroupVersionParsingFailure",
@@ -243,6 +304,68 @@ mod tests {
         bench.fake.edit(&ConfigMap::gvr(), "n", "b", |m| m["metadata"]["finalizers"] = json!([]));
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(bench.fake.objects(&ConfigMap::gvr()).len(), 1);
+        assert!(bench.fake.objects(&Namespace::gvr()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_goes_before_the_pods() {
+        let bench =
+            Bench::with(|c| c.registry = kind::fixed(kind::registry([kind::of::<ConfigMap>(), kind::of::<Pod>()])));
+        bench.start(run);
+        bench.fake.seed(Namespace::gvr(), json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}}));
+        bench.fake.seed(ConfigMap::gvr(), json!({"metadata": {"name": "c", "namespace": "n"}}));
+        bench.fake.seed(Pod::gvr(), json!({"metadata": {"name": "p", "namespace": "n", "finalizers": ["x/y"]}}));
+        settle().await;
+        bench.fake.delete(&Target::one(Namespace::gvr(), "", "n"), &DeleteOptions::default()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(bench.fake.objects(&ConfigMap::gvr()).len(), 1);
+        bench.fake.edit(&Pod::gvr(), "n", "p", |p| p["metadata"]["finalizers"] = json!([]));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(bench.fake.objects(&ConfigMap::gvr()).is_empty());
+        assert!(bench.fake.objects(&Namespace::gvr()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_serve_goes_too_and_a_silent_one_holds_the_namespace() {
+        let bench = Bench::new();
+        bench.start(run);
+        let resources = Arc::new(vec![
+            json!({"name": "flunders", "namespaced": true, "verbs": ["list", "delete", "deletecollection"]}),
+            json!({"name": "flunders/status", "namespaced": true, "verbs": ["list", "delete"]}),
+            json!({"name": "fischers", "namespaced": false, "verbs": ["list", "delete"]}),
+            json!({"name": "pods", "namespaced": true, "verbs": ["get", "list"]}),
+            json!({"name": "fish", "namespaced": true, "verbs": ["list", "delete"]}),
+        ]);
+        let of = |fresh: bool, version: &str| Aggregated {
+            group: "wardle.example.com".into(),
+            version: version.into(),
+            fresh,
+            resources: resources.clone(),
+        };
+        let (flunders, fish) =
+            (Gvr::new("wardle.example.com", "v1", "flunders"), Gvr::new("wardle.example.com", "v1", "fish"));
+        for r in [&flunders, &fish] {
+            bench.fake.seed(r.clone(), json!({"metadata": {"name": "a", "namespace": "n"}}));
+            bench.fake.seed(r.clone(), json!({"metadata": {"name": "a", "namespace": "other"}}));
+        }
+        bench.fake.aggregate(vec![of(true, "v1"), of(false, "v1alpha1")]);
+        bench.fake.seed(Namespace::gvr(), json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}}));
+        bench.fake.delete(&Target::one(Namespace::gvr(), "", "n"), &DeleteOptions::default()).await.unwrap();
+        settle().await;
+        for r in [&flunders, &fish] {
+            assert_eq!(bench.fake.objects(r).len(), 1, "{r}");
+        }
+        let ns = bench.fake.tree(&Namespace::gvr(), "", "n");
+        let conditions = Conditions::of(&ns["status"]);
+        let failure = conditions.get("NamespaceDeletionDiscoveryFailure").unwrap();
+        assert_eq!((&failure["status"], &failure["reason"]), (&json!("True"), &json!("DiscoveryFailed")));
+        assert_eq!(
+            failure["message"],
+            "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: \
+             wardle.example.com/v1alpha1: stale GroupVersion discovery: wardle.example.com/v1alpha1"
+        );
+        bench.fake.aggregate(vec![of(true, "v1")]);
+        tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(bench.fake.objects(&Namespace::gvr()).is_empty());
     }
 }

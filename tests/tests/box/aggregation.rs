@@ -1,6 +1,6 @@
 //! Aggregated APIs: an API server in this process behind an APIService; the server's own APIServices; `metrics.k8s.io`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ struct Extension {
     group: String,
     port: u16,
     ca: String,
+    /// Method and path of each request for things.
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Extension {
@@ -52,17 +54,19 @@ impl Extension {
         let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (acceptor, its_group) = (TlsAcceptor::from(Arc::new(tls)), group.to_owned());
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = asked.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, group) = (acceptor.clone(), its_group.clone());
+                let (acceptor, group, log) = (acceptor.clone(), its_group.clone(), log.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(socket).await {
-                        answer(stream, &group).await;
+                        answer(stream, &group, &log).await;
                     }
                 });
             }
         });
-        Extension { group: group.to_owned(), port, ca: crate::webhooks::base64(ca.pem().as_bytes()) }
+        Extension { group: group.to_owned(), port, ca: crate::webhooks::base64(ca.pem().as_bytes()), asked }
     }
 
     /// A Service without a selector, its endpoint by hand, and the APIService.
@@ -96,7 +100,7 @@ impl Extension {
 }
 
 /// One request, one answer.
-async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, group: &str) {
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, group: &str, log: &Mutex<Vec<String>>) {
     let mut bytes = Vec::new();
     while !bytes.windows(4).any(|w| w == b"\r\n\r\n") {
         if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
@@ -107,6 +111,10 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, group: &str) {
     let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
     let path = target.split('?').next().unwrap_or_default();
     let root = format!("/apis/{group}/v1");
+    let method = head.split(' ').next().unwrap_or_default();
+    if path.ends_with("/things") {
+        log.lock().expect("nobody panicked").push(format!("{method} {path}"));
+    }
     if target.contains("watch=true") {
         let event = json!({"type": "ADDED", "object": {"kind": "Thing"}}).to_string() + "\n";
         let chunk = format!("{:x}\r\n{event}\r\n", event.len());
@@ -126,10 +134,12 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, group: &str) {
         return;
     }
     let body = if path == root {
-        let verbs = ["get", "list", "watch"];
+        let verbs = ["get", "list", "watch", "delete", "deletecollection"];
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{group}/v1"), "resources": [
             {"name": "things", "singularName": "thing", "namespaced": true, "kind": "Thing", "verbs": verbs, "shortNames": ["th"]},
             {"name": "things/status", "singularName": "", "namespaced": true, "kind": "Thing", "verbs": ["get"]}]})
+    } else if path.ends_with("/things") {
+        json!({"kind": "ThingList", "apiVersion": format!("{group}/v1"), "metadata": {"resourceVersion": "1"}, "items": []})
     } else if path == "/openapi/v3" {
         json!({"paths": {&root[1..]: {"serverRelativeURL": format!("/openapi/v3{root}?hash=AB")}}})
     } else if path == "/openapi/v2" {
@@ -232,6 +242,15 @@ async fn served_by_another(cx: Cx) {
             && document["definitions"][format!("test.{group}.Thing")].is_object()
     );
 
+    // what it holds of a namespace goes with the namespace
+    let gone = format!("{}-gone", cx.ns);
+    let namespace = format!("/api/v1/namespaces/{gone}");
+    cx.api.post("/api/v1/namespaces", json!({"metadata": {"name": gone}})).await;
+    cx.api.delete(&namespace).await;
+    cx.api.gone(&namespace, SOON).await;
+    let deleted = format!("DELETE {root}/namespaces/{gone}/things");
+    assert!(extension.asked.lock().unwrap().contains(&deleted), "{deleted}");
+
     extension.endpoint(&cx, false).await;
     let object = extension.available(&cx, "MissingEndpoints").await;
     assert_eq!(condition(&object, "Available"), Some("False"));
@@ -240,8 +259,22 @@ async fn served_by_another(cx: Cx) {
     cx.api.delete(&cx.core("services/ext")).await;
     extension.available(&cx, "ServiceNotFound").await;
 
+    // nobody knows what it may hold
+    cx.api.post("/api/v1/namespaces", json!({"metadata": {"name": gone}})).await;
+    cx.api.delete(&namespace).await;
+    until("the namespace waits for it", SOON, async || {
+        let object = cx.api.get(&namespace).await;
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let said = conditions.into_iter().find(|c| c["type"] == "NamespaceDeletionDiscoveryFailure");
+        let said = said.ok_or("there is no condition")?;
+        let names = said["message"].as_str().is_some_and(|m| m.contains(&format!("{group}/v1: stale")));
+        if said["reason"] == "DiscoveryFailed" && names { Ok(()) } else { Err(said.to_string()) }
+    })
+    .await;
+
     cx.api.delete(&format!("{SERVICES}/v1.{group}")).await;
     cx.api.gone(&things, SOON).await;
+    cx.api.gone(&namespace, SOON).await;
     for kind in ["clusterroles", "clusterrolebindings"] {
         cx.api.delete(&format!("/apis/rbac.authorization.k8s.io/v1/{kind}/{}-things", cx.ns)).await;
     }

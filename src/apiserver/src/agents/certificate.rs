@@ -38,7 +38,7 @@ pub async fn obtain(
         "spec": {"request": STANDARD.encode(csr), "signerName": SIGNER,
             "usages": ["digital signature", "client auth"]},
     });
-    let joiner = Local { engine: engine.clone(), user };
+    let joiner = Local::own(engine, user);
     let made = joiner.create(&Target::all(requests()), tree, &WriteOptions::default()).await?;
     match tokio::time::timeout(SIGNED, signed(&*reader, made)).await {
         Ok(done) => done,

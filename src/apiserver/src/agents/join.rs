@@ -49,7 +49,7 @@ impl Agents {
         if let Some(at) = Revoked::new(self.lookup.clone()).at(node).filter(|at| *at > now) {
             return Err(Status::new(Reason::Forbidden, format!("node {node:?} is revoked until {at}")));
         }
-        let client = Arc::new(crate::client::Local { engine: engine.clone(), user: User::system("system:skiff:join") });
+        let client = Arc::new(crate::client::Local::own(engine, User::system("system:skiff:join")));
         let there = self.lookup.get("nodes", "", node).is_some();
         if !password::check(&*client, &*self.lookup, node, there, &request.node_password).await? {
             return Err(taken());

@@ -17,6 +17,7 @@ mod openapi;
 pub(crate) mod priority;
 mod proxy;
 mod remote;
+mod within;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,7 @@ use connect::Connector;
 pub(crate) use openapi::Others;
 pub(crate) use proxy::{is_long_running, serve};
 pub(crate) use remote::Remote;
+pub(crate) use within::Within;
 
 /// How the store names APIServices.
 const RESOURCE: &str = "apiregistration.k8s.io/apiservices";

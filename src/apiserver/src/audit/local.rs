@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::http::HeaderMap;
 use api::{Object, Status, Value};
 use async_trait::async_trait;
-use client::{Client, DeleteOptions, List, ListOptions, Patch, Target, Watch, WriteOptions};
+use client::{Aggregated, Client, DeleteOptions, List, ListOptions, Patch, Target, Watch, WriteOptions};
 
 use super::{Audit, Origin, Record, noting};
 use crate::{Attributes, User, Verb};
@@ -116,5 +116,8 @@ impl Client for Audited {
         let done = noting(record.as_mut(), self.inner.delete(target, options)).await;
         end(record, 200, &done, tree);
         done
+    }
+    fn aggregated(&self) -> Vec<Aggregated> {
+        self.inner.aggregated()
     }
 }

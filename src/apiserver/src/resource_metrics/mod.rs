@@ -80,35 +80,40 @@ impl ResourceMetrics {
         query: &Query,
         accepted: Accepted,
     ) -> Result<Response<Body>, Status> {
-        let resource = match a.resource.as_str() {
-            "nodes" if a.namespace.is_empty() => Resource::Nodes,
-            "pods" => Resource::Pods,
-            _ => return Err(not_found()),
-        };
-        if !a.subresource.is_empty() {
-            return Err(not_found());
-        }
-        if !matches!(a.verb, Verb::Get | Verb::List) {
-            return Err(Status::method_not_allowed(GROUP, resource.plural(), a.verb.as_str()));
-        }
         let wanted =
             Wanted { accepted, include: Default::default(), pretty: matches!(query.get("pretty"), "true" | "1") };
-        let selected = select(engine, a, resource, query)?;
-        if a.verb == Verb::Get && selected.is_empty() {
-            return Err(Status::not_found(GROUP, resource.plural(), &a.name));
-        }
-        let items = self.measured(resource, &selected).await;
+        let resource = asked(a)?;
         let tree = match a.verb {
-            Verb::Get => match items.into_iter().next() {
-                Some(item) if accepted.shape == Shape::Table => answer::table(resource, &[item]),
-                Some(item) => item,
-                None => return Err(not_measured(resource, a)),
+            Verb::Get => match self.one(engine, a).await? {
+                item if accepted.shape == Shape::Table => answer::table(resource, &[item]),
+                item => item,
             },
-            _ if accepted.shape == Shape::Table => answer::table(resource, &items),
-            _ => answer::list(resource, items),
+            _ => {
+                let items = self.all(engine, a, query.get("labelSelector"), query.get("fieldSelector")).await?;
+                match accepted.shape {
+                    Shape::Table => answer::table(resource, &items),
+                    _ => answer::list(resource, items),
+                }
+            }
         };
         let accepted = Accepted { shape: Shape::Object, ..wanted.accepted };
         Ok(output::tree(&Wanted { accepted, ..wanted }, 200, &tree))
+    }
+
+    /// The figures of the one that is named.
+    pub async fn one(&self, engine: &Engine, a: &Attributes) -> Result<Value, Status> {
+        let resource = asked(a)?;
+        let kind = engine.kind("", "v1", resource.plural()).ok_or_else(not_found)?;
+        let Ok(object) = engine.get(&kind, &a.namespace, &a.name) else {
+            return Err(Status::not_found(GROUP, resource.plural(), &a.name));
+        };
+        self.measured(resource, &[object]).await.pop().ok_or_else(|| not_measured(resource, a))
+    }
+
+    /// Those of all that are selected.
+    pub async fn all(&self, engine: &Engine, a: &Attributes, labels: &str, fields: &str) -> Result<Vec<Value>, Status> {
+        let resource = asked(a)?;
+        Ok(self.measured(resource, &select(engine, a, resource, labels, fields)?).await)
     }
 
     /// What is known of the objects, in their order; those whose node does not answer are left out, as upstream does.
@@ -147,17 +152,36 @@ fn not_measured(resource: Resource, a: &Attributes) -> Status {
     Status { name: a.name.clone(), ..Status::new(Reason::NotFound, text) }
 }
 
-/// The nodes or pods that are asked for.
-fn select(engine: &Engine, a: &Attributes, resource: Resource, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
-    let kind = engine.kind("", "v1", resource.plural()).ok_or_else(not_found)?;
-    if a.verb == Verb::Get {
-        return Ok(engine.get(&kind, &a.namespace, &a.name).into_iter().collect());
+/// What a request is about, if that can be read.
+fn asked(a: &Attributes) -> Result<Resource, Status> {
+    let resource = match a.resource.as_str() {
+        "nodes" if a.namespace.is_empty() => Resource::Nodes,
+        "pods" => Resource::Pods,
+        _ => return Err(not_found()),
+    };
+    if !a.subresource.is_empty() {
+        return Err(not_found());
     }
-    let labels = match query.get("labelSelector") {
+    if !matches!(a.verb, Verb::Get | Verb::List) {
+        return Err(Status::method_not_allowed(GROUP, resource.plural(), a.verb.as_str()));
+    }
+    Ok(resource)
+}
+
+/// The nodes or pods that are asked for.
+fn select(
+    engine: &Engine,
+    a: &Attributes,
+    resource: Resource,
+    labels: &str,
+    fields: &str,
+) -> Result<Vec<Arc<Object>>, Status> {
+    let kind = engine.kind("", "v1", resource.plural()).ok_or_else(not_found)?;
+    let labels = match labels {
         "" => Selector::everything(),
         text => Selector::parse(text)?,
     };
-    let fields = match query.get("fieldSelector") {
+    let fields = match fields {
         "" => FieldSelector::default(),
         text => FieldSelector::for_kind(text, &kind)?,
     };

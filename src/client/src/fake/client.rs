@@ -12,7 +12,7 @@ use super::patch::{merge, merge_conditions};
 use super::select::{Chosen, revision_of, seen};
 use super::state::{key, not_found, store_resource};
 use super::{FakeClient, Verb};
-use crate::{Client, DeleteOptions, List, ListOptions, Patch, Propagation, Target, Watch, WriteOptions};
+use crate::{Aggregated, Client, DeleteOptions, List, ListOptions, Patch, Propagation, Target, Watch, WriteOptions};
 
 #[async_trait]
 impl Client for FakeClient {
@@ -125,6 +125,11 @@ impl Client for FakeClient {
         self.call(Verb::Delete, target)?;
         let mut s = self.state.lock();
         let key = key(target);
+        if target.name.is_empty() {
+            let all: Vec<_> = s.objects.keys().filter(|k| k.0 == key.0 && k.1 == key.1).cloned().collect();
+            all.iter().for_each(|k| drop(s.drop_object(k)));
+            return Ok(Arc::new(Draft::encode(&json!({"metadata": {}}))?.at(0)));
+        }
         let object = s.objects.get(&key).cloned().ok_or_else(|| not_found(target))?;
         let fits = options.precondition.uid.as_deref().is_none_or(|u| u == object.uid())
             && options.precondition.revision.is_none_or(|r| r == object.revision());
@@ -156,5 +161,8 @@ impl Client for FakeClient {
             tree["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
         Ok(s.put(&key, tree))
+    }
+    fn aggregated(&self) -> Vec<Aggregated> {
+        self.state.lock().aggregated.clone()
     }
 }

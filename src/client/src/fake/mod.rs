@@ -49,6 +49,10 @@ impl FakeClient {
     pub fn review(&self, allowed: impl Fn(&Value) -> bool + Send + Sync + 'static) {
         self.state.lock().review = Some(Box::new(allowed));
     }
+    /// What other API servers serve.
+    pub fn aggregate(&self, all: Vec<crate::Aggregated>) {
+        self.state.lock().aggregated = all;
+    }
     /// Puts an object in as it is, status included: creates or overwrites.
     pub fn seed(&self, resource: Gvr, tree: Value) -> Arc<Object> {
         let text = |k: &str| tree["metadata"][k].as_str().unwrap_or_default().to_owned();

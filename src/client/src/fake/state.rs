@@ -27,6 +27,7 @@ pub(super) struct State {
     pub(super) calls: Vec<(Verb, Target)>,
     pub(super) reaction: Option<Reaction>,
     pub(super) review: Option<Review>,
+    pub(super) aggregated: Vec<crate::Aggregated>,
     pub(super) uids: u64,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Status;
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, Uri};
@@ -40,20 +41,28 @@ const PONG: Duration = Duration::from_secs(5);
 const STREAM_WINDOW: u32 = 512 << 10;
 const WINDOW: u32 = 4 << 20;
 
-/// A request, as often as it has to be sent.
+/// A request, as often as it has to be sent. Its answer is wanted in JSON.
 pub struct Ask {
-    method: Method,
+    pub method: Method,
     /// Path and query.
-    uri: String,
-    content_type: Option<&'static str>,
-    body: Bytes,
+    pub uri: String,
+    /// Absent where there is no body.
+    pub content_type: Option<&'static str>,
+    pub body: Bytes,
+}
+
+/// What takes requests to an API server.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// The head of the answer, whatever its code.
+    async fn send(&self, ask: &Ask) -> Result<Response<Incoming>, Status>;
 }
 
 impl Ask {
-    pub fn get(path: String, query: &Query) -> Ask {
+    pub(super) fn get(path: String, query: &Query) -> Ask {
         Ask { method: Method::GET, uri: query.after(path), content_type: None, body: Bytes::new() }
     }
-    pub fn write(method: Method, path: String, query: &Query, content_type: &'static str, body: Bytes) -> Ask {
+    pub(super) fn write(method: Method, path: String, query: &Query, content_type: &'static str, body: Bytes) -> Ask {
         Ask { method, uri: query.after(path), content_type: Some(content_type), body }
     }
 }
@@ -120,25 +129,6 @@ impl Link {
         }
         let user_agent = config.user_agent.parse().map_err(|_| Status::bad_request("the user agent is no header"))?;
         Ok(Link { servers, tls: config.tls, user_agent, state: Mutex::default(), dialing: Default::default() })
-    }
-
-    /// The head of the answer, whatever its code.
-    pub async fn send(&self, ask: &Ask) -> Result<Response<Incoming>, Status> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let mut open = self.open().await?;
-            let request = self.request(ask, &open)?;
-            let (unsent, error) = match timeout(ANSWER, open.send.try_send_request(request)).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(mut failed)) => (failed.take_message().is_some(), failed.into_error()),
-                Err(_) => return Err(unreachable(format!("no answer within {} s", ANSWER.as_secs()))),
-            };
-            self.give_up(&open);
-            if tries > 1 || !(unsent || ask.method == Method::GET) {
-                return Err(unreachable(text(&error)));
-            }
-        }
     }
 
     fn request(&self, ask: &Ask, open: &Open) -> Result<Request<Full<Bytes>>, Status> {
@@ -220,6 +210,27 @@ impl Link {
         let mut state = self.state.lock();
         if state.open.as_ref().is_some_and(|o| o.number == open.number) {
             state.open = None;
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Link {
+    async fn send(&self, ask: &Ask) -> Result<Response<Incoming>, Status> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut open = self.open().await?;
+            let request = self.request(ask, &open)?;
+            let (unsent, error) = match timeout(ANSWER, open.send.try_send_request(request)).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(mut failed)) => (failed.take_message().is_some(), failed.into_error()),
+                Err(_) => return Err(unreachable(format!("no answer within {} s", ANSWER.as_secs()))),
+            };
+            self.give_up(&open);
+            if tries > 1 || !(unsent || ask.method == Method::GET) {
+                return Err(unreachable(text(&error)));
+            }
         }
     }
 }

@@ -29,7 +29,8 @@ use rustls::ClientConfig;
 use serde_json::json;
 
 use crate::{Client, DeleteOptions, List, ListOptions, Patch, Propagation, Target, Watch, WriteOptions};
-use link::{Ask, Link};
+use link::Link;
+pub use link::{Ask, Transport};
 use path::{Query, path};
 
 /// The cause by which an absent answer is known.
@@ -62,13 +63,18 @@ pub struct HttpConfig {
 /// Clones share the connection.
 #[derive(Clone)]
 pub struct HttpClient {
-    link: Arc<Link>,
+    link: Arc<dyn Transport>,
 }
 
 impl HttpClient {
     /// Does not connect yet. Errors with `BadRequest` where a URL is not `https://host[:port]`.
     pub fn new(config: HttpConfig) -> Result<HttpClient, Status> {
         Ok(HttpClient { link: Arc::new(Link::new(config)?) })
+    }
+
+    /// Over connections that somebody else makes.
+    pub fn over(transport: Arc<dyn Transport>) -> HttpClient {
+        HttpClient { link: transport }
     }
 
     async fn answer(&self, ask: Ask) -> Result<Response<Incoming>, Status> {
