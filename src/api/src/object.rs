@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -110,7 +111,13 @@ impl Draft {
         json.extend_from_slice(head);
         json.extend_from_slice(version.as_bytes());
         json.extend_from_slice(tail);
-        Object { json: json.into(), revision, meta: self.meta.clone(), view: OnceLock::new() }
+        Object {
+            json: json.into(),
+            revision,
+            meta: self.meta.clone(),
+            view: OnceLock::new(),
+            protobuf: OnceLock::new(),
+        }
     }
 
     /// Whether committing this over `object` would change nothing but the revision.
@@ -148,6 +155,21 @@ pub struct Object {
     revision: u64,
     meta: Meta,
     view: OnceLock<Box<dyn Any + Send + Sync>>,
+    protobuf: OnceLock<Shared>,
+}
+
+/// How many bytes of protobuf all objects together may keep.
+const SHARED_LIMIT: usize = 32 << 20;
+static SHARED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that are kept with their object and counted in [`SHARED`].
+#[derive(Debug)]
+struct Shared(Bytes);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        SHARED.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
 }
 
 impl Object {
@@ -155,7 +177,7 @@ impl Object {
     /// `revision` is `metadata.resourceVersion`.
     pub fn from_json(json: Bytes, revision: u64) -> Result<Object, DecodeError> {
         let meta = parse_meta(&json)?;
-        Ok(Object { json, revision, meta, view: OnceLock::new() })
+        Ok(Object { json, revision, meta, view: OnceLock::new(), protobuf: OnceLock::new() })
     }
 
     /// The object in its storage version, `metadata.resourceVersion` included. Clones are free.
@@ -188,12 +210,29 @@ impl Object {
             Some(place) => [&self.json[..place], is.as_bytes(), &self.json[place + was.len()..]].concat().into(),
             None => self.json.clone(),
         };
-        Object { json, revision, meta: self.meta.clone(), view: OnceLock::new() }
+        Object { json, revision, meta: self.meta.clone(), view: OnceLock::new(), protobuf: OnceLock::new() }
     }
 
     /// A fresh tree, for patches and schema work.
     pub fn tree(&self) -> Value {
         serde_json::from_slice(&self.json).expect("a committed object is JSON")
+    }
+
+    /// The object in protobuf, as `encode` makes it; made once and then shared, as long as all that are kept come to no more
+    /// than 32 MB. `None` where `encode` has none.
+    pub fn protobuf(&self, encode: impl FnOnce() -> Option<Vec<u8>>) -> Option<Bytes> {
+        if let Some(kept) = self.protobuf.get() {
+            return Some(kept.0.clone());
+        }
+        let made = Bytes::from(encode()?);
+        // the counter is right at every moment; only the limit is taken from before
+        if SHARED.fetch_add(made.len(), Ordering::Relaxed) + made.len() <= SHARED_LIMIT {
+            // (who comes second drops his, and what it counted)
+            let _ = self.protobuf.set(Shared(made.clone()));
+        } else {
+            SHARED.fetch_sub(made.len(), Ordering::Relaxed);
+        }
+        Some(made)
     }
 
     /// The typed view, decoded at the first call and then shared.
@@ -215,6 +254,25 @@ impl Object {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn protobuf_is_made_once() {
+        let object = Draft::encode(&json!({"metadata": {"name": "a"}})).unwrap().at(1);
+        assert_eq!(object.protobuf(|| None), None);
+        assert_eq!(object.protobuf(|| Some(vec![1, 2])).as_deref(), Some(&[1, 2][..]));
+        assert_eq!(object.protobuf(|| unreachable!("it is kept")).as_deref(), Some(&[1, 2][..]));
+        let kept = SHARED.load(Ordering::Relaxed);
+        assert!(kept >= 2);
+        let large = Draft::encode(&json!({})).unwrap().at(2);
+        let calls = std::cell::Cell::new(0);
+        for _ in 0..2 {
+            large.protobuf(|| {
+                calls.set(calls.get() + 1);
+                Some(vec![0; SHARED_LIMIT])
+            });
+        }
+        assert_eq!(calls.get(), 2, "more than there is room for");
+    }
 
     #[test]
     fn a_draft_gets_its_revision_spliced_in() {

@@ -18,7 +18,7 @@ mod tests;
 mod time;
 
 pub use decode::decode;
-pub use encode::{encode, watch_frame};
+pub use encode::{encode, item, list, of_item, watch_frame};
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

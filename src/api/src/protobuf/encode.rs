@@ -7,23 +7,63 @@ use serde_json::{Map, Value};
 use super::table::{self, Field, Kind, Many, Message};
 use super::{MAGIC, time};
 
+/// The field of every list that its objects are in.
+const ITEMS: u32 = 2;
+/// Content encoding and type: Go writes them though they are empty.
+const CLOSING: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+
 /// A document with its envelope; `None` where the kind has no protobuf form.
 pub fn encode(group: &str, version: &str, kind: &str, tree: &Value) -> Option<Vec<u8>> {
     let message = table::find(group, version, kind)?;
     let mut raw = Vec::with_capacity(512);
     fields(message.get(), tree.as_object()?, &mut raw);
+    Some(document(group, version, kind, &raw))
+}
+
+/// An object as it stands in a list of its kind: its message behind tag and length. All lists have their items in field 2.
+pub fn item(group: &str, version: &str, kind: &str, tree: &Value) -> Option<Vec<u8>> {
+    let message = table::find(group, version, kind)?;
+    let mut out = Vec::with_capacity(512);
+    nested(&mut out, ITEMS, |out| fields(message.get(), tree.as_object().unwrap_or(&Map::new()), out));
+    Some(out)
+}
+
+/// The document of an object that [`item`] encoded.
+pub fn of_item(group: &str, version: &str, kind: &str, item: &[u8]) -> Vec<u8> {
+    // behind the tag and the length's last byte, the first without the high bit
+    let length = item.iter().skip(1).position(|b| b & 0x80 == 0).map_or(item.len(), |n| n + 2);
+    document(group, version, kind, &item[length..])
+}
+
+/// What comes before and after the `items` bytes of a list of what [`item`] encoded; `None` where `kind` is no such list.
+pub fn list(group: &str, version: &str, kind: &str, metadata: &Value, items: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    let message = table::find(group, version, kind)?;
+    let mut raw = Vec::with_capacity(64);
+    fields(message.get(), &Map::from_iter([("metadata".to_owned(), metadata.clone())]), &mut raw);
+    let mut head = opening(group, version, kind, raw.len());
+    tag(&mut head, 2, 2);
+    varint(&mut head, (raw.len() + items) as u64);
+    head.extend_from_slice(&raw);
+    Some((head, CLOSING.to_vec()))
+}
+
+fn document(group: &str, version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let mut out = opening(group, version, kind, raw.len());
+    bytes(&mut out, 2, raw);
+    out.extend_from_slice(CLOSING);
+    out
+}
+
+/// Magic and type, and room for `more`.
+fn opening(group: &str, version: &str, kind: &str, more: usize) -> Vec<u8> {
     let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let mut out = Vec::with_capacity(raw.len() + api_version.len() + kind.len() + 24);
+    let mut out = Vec::with_capacity(more + api_version.len() + kind.len() + 24);
     out.extend_from_slice(MAGIC);
     nested(&mut out, 1, |out| {
         bytes(out, 1, api_version.as_bytes());
         bytes(out, 2, kind.as_bytes());
     });
-    bytes(&mut out, 2, &raw);
-    // Go writes them though they are empty
-    bytes(&mut out, 3, b"");
-    bytes(&mut out, 4, b"");
-    Some(out)
+    out
 }
 
 /// A frame of a watch: the length in four bytes, then a `WatchEvent` around the object, which [`encode`] made.

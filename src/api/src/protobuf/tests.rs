@@ -9,6 +9,24 @@ fn there_and_back(tree: &serde_json::Value) -> serde_json::Value {
 }
 
 #[test]
+fn a_list_of_encoded_objects_is_the_list() {
+    let long = "x".repeat(300);
+    let maps = [
+        json!({"metadata": {"name": "a"}, "data": {"k": "v"}}),
+        json!({"metadata": {"name": "b"}, "data": {"k": long}}),
+    ];
+    let tree =
+        json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "7"}, "items": maps});
+    let items: Vec<_> = maps.iter().map(|m| item("", "v1", "ConfigMap", m).unwrap()).collect();
+    let length = items.iter().map(Vec::len).sum();
+    let (head, tail) = list("", "v1", "ConfigMapList", &tree["metadata"], length).unwrap();
+    assert_eq!([head, items.concat(), tail].concat(), encode("", "v1", "ConfigMapList", &tree).unwrap());
+    for (map, item) in maps.iter().zip(&items) {
+        assert_eq!(of_item("", "v1", "ConfigMap", item), encode("", "v1", "ConfigMap", map).unwrap());
+    }
+}
+
+#[test]
 fn trees_survive() {
     for tree in [
         json!({

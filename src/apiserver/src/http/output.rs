@@ -106,6 +106,38 @@ fn plain(wanted: &Wanted, served: &Served) -> bool {
     served.as_stored && wanted.accepted.format == Format::Json && !wanted.pretty
 }
 
+/// The object as it stands in a list in protobuf, where that is wanted of what is stored, and there is such a form.
+fn stored_protobuf(wanted: &Wanted, served: &Served, object: &Object) -> Option<Bytes> {
+    if !served.as_stored || wanted.accepted.format != Format::Protobuf {
+        return None;
+    }
+    let encode = || api::protobuf::item(&served.group, &served.version, &served.kind.kind, &object.tree());
+    object.protobuf(encode)
+}
+
+fn document(served: &Served, item: &[u8]) -> Vec<u8> {
+    api::protobuf::of_item(&served.group, &served.version, &served.kind.kind, item)
+}
+
+/// The objects' own protobuf, joined on its way out.
+fn protobuf_list(wanted: &Wanted, served: &Served, listing: &Listing, metadata: &ListMeta) -> Option<Body> {
+    if !served.as_stored || wanted.accepted.format != Format::Protobuf {
+        return None;
+    }
+    let mut parts = Vec::with_capacity(listing.items.len() + 2);
+    parts.push(Bytes::new());
+    for object in &listing.items {
+        parts.push(stored_protobuf(wanted, served, object)?);
+    }
+    let items = parts.iter().map(Bytes::len).sum();
+    let metadata = Value::Object(metadata.clone());
+    let (group, version, kind) = (&served.group, &served.version, &served.kind.list_kind);
+    let (head, tail) = api::protobuf::list(group, version, kind, &metadata, items)?;
+    parts[0] = head.into();
+    parts.push(tail.into());
+    Some(Body::parts(parts))
+}
+
 pub(crate) fn object(wanted: &Wanted, served: &Served, code: u16, object: &Arc<Object>) -> Response<Body> {
     match wanted.accepted.shape {
         Shape::Table => {
@@ -114,6 +146,9 @@ pub(crate) fn object(wanted: &Wanted, served: &Served, code: u16, object: &Arc<O
         }
         Shape::PartialObjectMetadata => tree(wanted, code, &table::partial_metadata(&object.tree())),
         _ if plain(wanted, served) => response(code, "application/json", Body::Full(object.json().clone())),
+        _ if let Some(item) = stored_protobuf(wanted, served, object) => {
+            response(code, Format::Protobuf.content_type(), Body::full(document(served, &item)))
+        }
         _ => tree(wanted, code, &served_tree(served, object)),
     }
 }
@@ -136,6 +171,9 @@ pub(crate) fn list(wanted: &Wanted, served: &Served, listing: &Listing) -> Respo
             tree(wanted, 200, &table::partial_metadata_list(items.map(|o| o.tree()), metadata))
         }
         _ if plain(wanted, served) => stored_list(served, listing, metadata),
+        _ if let Some(body) = protobuf_list(wanted, served, listing, &metadata) => {
+            response(200, Format::Protobuf.content_type(), body)
+        }
         _ => {
             let items: Vec<Value> = items.map(|o| served_tree(served, o)).collect();
             let (kind, version) = (&served.kind.list_kind, served.api_version());
@@ -196,6 +234,9 @@ impl Frames {
                 open(out, event);
                 out.put_slice(object.json());
                 return out.put_slice(b"}\n");
+            }
+            _ if let Some(item) = stored_protobuf(&self.wanted, &self.served, object) => {
+                return out.put_slice(&api::protobuf::watch_frame(event, &document(&self.served, &item)));
             }
             _ => served_tree(&self.served, object),
         };
