@@ -84,6 +84,8 @@ impl Info {
             Method::PATCH => Verb::Patch,
             Method::DELETE if one => Verb::Delete,
             Method::DELETE => Verb::DeleteCollection,
+            // what is behind the proxy knows it; as upstream, only who may do all may do that
+            Method::OPTIONS if self.subresource == "proxy" => Verb::Other(""),
             _ => return Err(method_not_allowed()),
         })
     }

@@ -48,10 +48,37 @@ impl Post for Evict {
         }
         let attributes = Attributes { subresource: String::new(), ..r.attributes.clone() };
         let asked = &r.body["deleteOptions"];
+        let dry_run = r.dry_run || asked["dryRun"][0] == "All";
+        let mut options = options(asked, pod.uid());
+        let is_meant = options.precondition.revision.as_ref().is_none_or(|r| *r == pod.revision().to_string());
+        if is_meant && !is_past(&tree) {
+            let now = now();
+            let change = |pod: &mut Value| {
+                target(pod, &now);
+                Ok(())
+            };
+            r.engine.modify(r.attributes, ("", "v1", "pods"), name, dry_run, change).await?;
+            options.precondition.revision = None;
+        }
         // the eviction itself has been through admission
-        let mut call = Call::new(&attributes, &served, r.dry_run || asked["dryRun"][0] == "All").unguarded();
-        r.engine.delete(&mut call, name, &options(asked, pod.uid())).await?;
+        let mut call = Call::new(&attributes, &served, dry_run).unguarded();
+        r.engine.delete(&mut call, name, &options).await?;
         Ok(success())
+    }
+}
+
+/// Says in the pod's status why it goes: a Job, for one, does not count that as a failure.
+fn target(pod: &mut Value, now: &str) {
+    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastTransitionTime": now, "observedGeneration": pod["metadata"]["generation"]});
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else { return };
+    let all = status.entry("conditions").or_insert_with(|| json!([]));
+    if !all.is_array() {
+        *all = json!([]);
+    }
+    if let Some(all) = all.as_array_mut() {
+        all.retain(|c| c["type"] != "DisruptionTarget");
+        all.push(condition);
     }
 }
 
@@ -179,6 +206,17 @@ mod tests {
         let mut stale = budget(1);
         stale["metadata"]["generation"] = json!(3);
         assert_eq!(spend(&mut stale, "p", "now").unwrap_err().retry_after_seconds, 10);
+    }
+
+    #[test]
+    fn an_evicted_pod_says_why_it_goes() {
+        let mut pod = json!({"metadata": {"generation": 3}, "status": {"conditions": [{"type": "Ready"}, {"type": "DisruptionTarget", "status": "False"}]}});
+        target(&mut pod, "now");
+        let all = pod["status"]["conditions"].as_array().unwrap();
+        assert_eq!(
+            (all.len(), &all[1]["reason"], &all[1]["observedGeneration"]),
+            (2, &json!("EvictionByEvictionAPI"), &json!(3))
+        );
     }
 
     #[test]
