@@ -25,6 +25,7 @@ mod lookup;
 pub mod manifests;
 mod metrics;
 pub mod outbound;
+pub mod profile;
 pub mod proxy;
 pub mod quota;
 mod resource_metrics;

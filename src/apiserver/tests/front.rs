@@ -128,7 +128,7 @@ rules:
 #[tokio::test]
 async fn fairness_and_anonymous_users_are_options() {
     let fairness = Some(Arc::new(Fairness::new()));
-    let c = Cluster::with_options(Options { fairness, anonymous: true, audit: None }).await;
+    let c = Cluster::with_options(Options { fairness, anonymous: true, ..Options::default() }).await;
     assert_eq!(c.get(CMS).await.code, 200);
     let metrics = c.get("/metrics").await.text();
     let dispatched = "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"exempt\"}";

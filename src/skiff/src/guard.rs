@@ -10,6 +10,7 @@ use apiserver::authn::outside::{Outside, Webhook};
 use apiserver::encryption::Keyring;
 use apiserver::fairness::Fairness;
 use apiserver::outbound::Outbound;
+use apiserver::profile::CpuProfiler;
 use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 use store::Store;
@@ -24,6 +25,10 @@ pub struct GuardFlags {
     #[arg(long, env = "SKIFF_ANONYMOUS_AUTH", num_args = 0..=1, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set)]
     pub anonymous_auth: bool,
+    /// CPU and memory profiles at /debug/pprof
+    #[arg(long, env = "SKIFF_PROFILING", num_args = 0..=1, default_missing_value = "true",
+          default_value_t = true, action = ArgAction::Set)]
+    pub profiling: bool,
     /// Priorities and queues for requests
     #[arg(long, env = "SKIFF_ENABLE_PRIORITY_AND_FAIRNESS", num_args = 0..=1, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
@@ -108,7 +113,8 @@ impl GuardFlags {
             fairness.follow(store, stop);
             fairness
         });
-        Ok(apiserver::Options { audit: told(audit)?, fairness, anonymous: self.anonymous_auth })
+        let profiling = self.profiling.then(|| Box::new(crate::profiler::Helper) as Box<dyn CpuProfiler>);
+        Ok(apiserver::Options { audit: told(audit)?, fairness, anonymous: self.anonymous_auth, profiling })
     }
 
     /// Who else knows tokens.

@@ -17,6 +17,7 @@ mod node_ip;
 mod paths;
 mod process;
 mod remote;
+mod profiler;
 mod renew;
 mod revoke;
 mod secret;
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
         runtime::shim::main(args.split_off(2));
     }
     let name = std::path::Path::new(&args[0]).file_name().map(|n| n.to_string_lossy().into_owned());
+    // nor does this one, which watches a server, need more
+    if args.get(1).is_some_and(|a| a == profiler::COMMAND) {
+        return profiler::main(&args[2..]);
+    }
     if name.as_deref() == Some("kubectl") {
         return ctl::main(args);
     }

@@ -24,6 +24,7 @@ use crate::authn::{anonymous, impersonate, is_public};
 use crate::authz::forbidden;
 use crate::fairness::{Fairness, Seat};
 use crate::metrics::{self, Metrics};
+use crate::profile::{self, Profiling};
 use crate::special::PathRequest;
 use crate::{Attributes, Authenticator, Decision, Engine, User, Verb, discovery, health, resource_metrics};
 
@@ -62,6 +63,7 @@ pub(crate) struct Front {
     pub fairness: Option<Arc<Fairness>>,
     /// `--anonymous-auth`
     pub anonymous: bool,
+    pub profiling: Option<Profiling>,
     pub stop: CancellationToken,
     /// Turns when certificates that were good are so no more.
     pub revoked: tokio::sync::watch::Sender<()>,
@@ -149,9 +151,13 @@ impl Front {
         let Some(info) = route::parse(path)? else {
             let attributes = plain_attributes(&user, &request);
             trace.record = self.record(&attributes, peer, &request, id, Some(&own));
-            let _seat = self.seat(&attributes).await?;
+            let lasting = self.profiling.is_some() && profile::is_long_running(path);
+            let _seat = if lasting { None } else { self.seat(&attributes).await? };
             self.decide(&attributes, trace)?;
-            if let Some(remote) = self.aggregation.find_path(path) {
+            if lasting {
+                trace.label.long_running = true;
+                peer.patient.store(true, Ordering::Relaxed);
+            } else if let Some(remote) = self.aggregation.find_path(path) {
                 let answer = aggregation::serve(&remote, &attributes.user, request);
                 return tokio::time::timeout(TIMEOUT, answer).await.map_err(|_| timed_out());
             }
@@ -270,6 +276,11 @@ impl Front {
         }
         let query = Query::parse(request.uri().query());
         if let Some(answer) = self.health.answer(&path, &query) {
+            return Ok(answer);
+        }
+        if let Some(profiling) = &self.profiling
+            && let Some(answer) = profiling.answer(&self.engine, &path, &query).await
+        {
             return Ok(answer);
         }
         if path.trim_end_matches('/') == "/metrics" {
