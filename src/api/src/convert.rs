@@ -41,6 +41,7 @@ pub fn to_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
             small::devices::to_v1(tree);
         }
         ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", _) => small::webhooks_to_v1(tree),
+        ("SubjectAccessReview" | "LocalSubjectAccessReview", _) => small::review::to_v1(tree),
         _ => {}
     }
     set_version(tree, &kind.group, &kind.version);
@@ -63,6 +64,7 @@ pub fn from_storage(kind: &Kind, group: &str, version: &str, tree: &mut Value) {
         ("RoleBinding" | "ClusterRoleBinding", _) if version == "v1alpha1" => small::subjects::from_v1(tree),
         ("PriorityLevelConfiguration", _) => small::shares::from_v1(version, tree),
         ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", _) => small::webhooks_from_v1(tree),
+        ("SubjectAccessReview" | "LocalSubjectAccessReview", _) => small::review::from_v1(tree),
         ("ResourceClaim" | "ResourceClaimTemplate" | "ResourceSlice", _) if version == "v1beta1" => {
             small::devices::from_v1(tree);
         }

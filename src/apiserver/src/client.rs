@@ -183,14 +183,14 @@ impl Client for Local {
             return other.create(target, tree, options).await;
         }
         let (r, engine) = (&target.resource, &self.engine);
-        if let Some((_, handler)) = engine.specials().find_virtual(&r.group, &r.version, &r.resource) {
-            return loose(&engine.post(&attributes, None, handler, tree, options.dry_run).await?.0);
+        if let Some(v) = engine.specials().find_virtual(&r.group, &r.version, &r.resource) {
+            return loose(&engine.post(&attributes, &v.served, &v.handler, tree, options.dry_run).await?.0);
         }
         let served = self.served(target)?;
         if !target.subresource.is_empty() {
             let found = engine.specials().find_post(&served.kind.group, &r.resource, target.subresource);
             let handler = found.ok_or_else(crate::http::not_found)?;
-            return loose(&engine.post(&attributes, Some(&served), handler, tree, options.dry_run).await?.0);
+            return loose(&engine.post(&attributes, &served, handler, tree, options.dry_run).await?.0);
         }
         let tree = clean(&served, tree)?;
         if let Some(name) = tree["metadata"]["name"].as_str() {

@@ -1,8 +1,7 @@
 //! Routes with code of their own: subresources (`binding`, `eviction`, `token`, `log`, `exec`, …) and virtual kinds that are
 //! created but never stored (`SubjectAccessReview`, `TokenReview`, …). The generic engine serves everything else.
 //!
-//! Authentication and authorization are done when a handler is called; a [`Post`] on a resource has been through the
-//! admission plugins too. A handler that writes does so by the [`Engine`] it is given.
+//! Authentication and authorization are done when a handler is called; a [`Post`] has been through the admission plugins too. A handler that writes does so by the [`Engine`] it is given.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,15 +11,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::Attributes;
-use crate::engine::Engine;
+use crate::engine::{Engine, Served};
 use crate::http::Body;
 
 /// A request that is a tree in and a tree out.
 pub struct PostRequest<'a> {
     pub attributes: &'a Attributes,
     pub engine: &'a Arc<Engine>,
-    /// Of the parent resource; absent for a virtual kind.
-    pub kind: Option<&'a Arc<Kind>>,
     /// Decoded, `apiVersion` and `kind` filled in; checked against its schema where there is one.
     pub body: Value,
     pub dry_run: bool,
@@ -42,6 +39,8 @@ pub struct ConnectRequest {
     pub kind: Arc<Kind>,
     /// Behind the subresource, for `proxy`: `/` and what follows, else empty.
     pub path: String,
+    /// `PodExecOptions` and its like, where admission has changed what path or query say.
+    pub options: Option<Value>,
     /// As hyper gave it: `hyper::upgrade::on` works on it.
     pub request: ::http::Request<hyper::body::Incoming>,
 }
@@ -80,10 +79,41 @@ pub struct VirtualKind {
 }
 
 impl VirtualKind {
-    /// The schema that bodies are checked against.
-    pub fn schema(&self) -> Option<&'static api::schema::Type> {
-        api::schema::find_kind(self.group, self.version, self.kind)
+    /// As admission sees it, in `v1`, whatever version is asked.
+    fn served(&self) -> Arc<Served> {
+        let text = |s: &str| s.to_owned();
+        let schema = api::schema::find_kind(self.group, "v1", self.kind);
+        let mut served = vec![(text(self.group), text("v1"))];
+        if self.version != "v1" {
+            served.push((text(self.group), text(self.version)));
+        }
+        let kind = Kind {
+            group: text(self.group),
+            version: text("v1"),
+            kind: text(self.kind),
+            list_kind: String::new(),
+            plural: text(self.plural),
+            singular: self.kind.to_lowercase(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            scope: if self.namespaced { api::Scope::Namespaced } else { api::Scope::Cluster },
+            subresources: Default::default(),
+            verbs: vec![text("create")],
+            served,
+            schema: schema.map_or_else(String::new, |s| text(s.name)),
+            late_flush: false,
+            strategy: Box::new(api::NoStrategy),
+            definition: None,
+        };
+        Arc::new(Served::new(&Arc::new(kind), self.group, self.version))
     }
+}
+
+/// What is registered of one.
+pub(crate) struct Virtual {
+    pub kind: VirtualKind,
+    pub handler: Arc<dyn Post>,
+    pub served: Arc<Served>,
 }
 
 type Key = (String, String, String);
@@ -97,14 +127,13 @@ fn key(group: &str, resource: &str, subresource: &str) -> Key {
 pub struct Specials {
     posts: HashMap<Key, Arc<dyn Post>>,
     connects: HashMap<Key, Arc<dyn Connect>>,
-    virtuals: Vec<(VirtualKind, Arc<dyn Post>)>,
+    virtuals: Vec<Virtual>,
     documents: HashMap<String, (&'static str, Bytes)>,
     paths: HashMap<&'static str, Arc<dyn Path>>,
 }
 
 impl Specials {
-    /// POST of `resource/subresource`: `("", "pods", "binding")`. With an empty `subresource`, of a resource that is no
-    /// kind of its own (`bindings`).
+    /// POST of `resource/subresource`: `("", "pods", "binding")`.
     pub fn post(&mut self, group: &str, resource: &str, subresource: &str, handler: Arc<dyn Post>) -> &mut Specials {
         self.posts.insert(key(group, resource, subresource), handler);
         self
@@ -121,7 +150,8 @@ impl Specials {
         self
     }
     pub fn virtual_kind(&mut self, kind: VirtualKind, handler: Arc<dyn Post>) -> &mut Specials {
-        self.virtuals.push((kind, handler));
+        let served = kind.served();
+        self.virtuals.push(Virtual { kind, handler, served });
         self
     }
 
@@ -150,12 +180,13 @@ impl Specials {
     pub fn find_connect(&self, group: &str, resource: &str, subresource: &str) -> Option<&Arc<dyn Connect>> {
         self.connects.get(&key(group, resource, subresource))
     }
-    pub fn find_virtual(&self, group: &str, version: &str, plural: &str) -> Option<&(VirtualKind, Arc<dyn Post>)> {
-        self.virtuals.iter().find(|(k, _)| k.plural == plural && k.group == group && k.version == version)
+    pub(crate) fn find_virtual(&self, group: &str, version: &str, plural: &str) -> Option<&Virtual> {
+        let is = |k: &VirtualKind| k.plural == plural && k.group == group && k.version == version;
+        self.virtuals.iter().find(|v| is(&v.kind))
     }
     /// For discovery.
     pub fn virtuals(&self) -> impl Iterator<Item = &VirtualKind> {
-        self.virtuals.iter().map(|(k, _)| k)
+        self.virtuals.iter().map(|v| &v.kind)
     }
 }
 

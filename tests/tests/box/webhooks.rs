@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = crate::trials!(ControlPlane: mutating_and_validating, what_fails, only_what_is_meant, scale_and_delete, again,
-        validating_policies, parameters, mutating_policies, type_checking, custom_resources, connections);
+        validating_policies, parameters, mutating_policies, type_checking, custom_resources, connections, posted);
     trials.push(Trial::test("webhooks::a_server_starts_without_its_webhooks", || {
         a_server_starts_without_its_webhooks();
         Ok(())
@@ -89,6 +89,8 @@ impl Hook {
             "/widget" => patch(
                 json!([{"op": "replace", "path": "/spec/size", "value": 7}, {"op": "add", "path": "/spec/nope", "value": 1}]),
             ),
+            "/user" => patch(json!([{"op": "replace", "path": "/spec/user", "value": "nobody"}])),
+            "/container" => patch(json!([{"op": "replace", "path": "/container", "value": "other"}])),
             "/wrong" => json!({"uid": "another"}),
             "/warn" => json!({"warnings": ["mind the gap"]}),
             _ => json!({}),
@@ -588,6 +590,55 @@ async fn connections(cx: Cx) {
     );
     assert_eq!((&asked[0]["operation"], &asked[0]["name"]), (&json!("CONNECT"), &json!("p")));
     assert_eq!(asked[1]["object"], json!({"kind": "ServiceProxyOptions", "apiVersion": "v1", "path": "/x"}));
+}
+
+async fn posted(cx: Cx) {
+    let hook = Hook::serve().await;
+    let rule = |operation: &str, group: &str, resources: &[&str]| json!({"failurePolicy": "Ignore", "rules": [{"operations": [operation], "apiGroups": [group], "apiVersions": ["v1"], "resources": resources}]});
+    let exec = rule("CONNECT", "", &["pods/exec"]);
+    let local = rule("CREATE", "authorization.k8s.io", &["localsubjectaccessreviews"]);
+    let mutating = json!([hook.entry(&cx, "/user", &[], local), hook.entry(&cx, "/container", &[], exec)]);
+    configure(&cx, "Mutating", mutating).await;
+    let writes = rule("CREATE", "", &["bindings", "pods/binding", "pods/eviction"]);
+    let tokens = rule("CREATE", "authentication.k8s.io", &["tokenreviews"]);
+    configure(&cx, "Validating", json!([hook.entry(&cx, "/deny", &[], writes), hook.entry(&cx, "/seen", &[], tokens)]))
+        .await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    cx.api.post(&cx.core("pods"), pod).await;
+
+    // reviews, in whatever version they come
+    let attributes = json!({"namespace": cx.ns, "verb": "get", "resource": "pods"});
+    for (version, groups) in [("v1", "groups"), ("v1beta1", "group")] {
+        let path = format!("/apis/authorization.k8s.io/{version}/namespaces/{}/localsubjectaccessreviews", cx.ns);
+        let review =
+            json!({"spec": {"user": "system:admin", groups: ["system:masters"], "resourceAttributes": attributes}});
+        let answer = cx.api.post(&path, review).await;
+        assert_eq!(answer["apiVersion"], format!("authorization.k8s.io/{version}"));
+        assert_eq!((&answer["spec"]["user"], &answer["spec"][groups][0]), (&json!("nobody"), &json!("system:masters")));
+        assert_eq!(answer["status"]["allowed"], true);
+    }
+    let asked = hook.asked("/user");
+    assert_eq!(asked.len(), 2);
+    for request in asked {
+        assert_eq!(request["object"]["spec"]["groups"][0], "system:masters");
+        assert_eq!((&request["kind"]["version"], &request["operation"]), (&json!("v1"), &json!("CREATE")));
+    }
+    cx.api.post("/apis/authentication.k8s.io/v1/tokenreviews", json!({"spec": {"token": cx.ns}})).await;
+    assert!(hook.asked("/seen").iter().any(|r| r["object"]["spec"]["token"] == cx.ns.as_str()));
+
+    let binding = json!({"metadata": {"name": "p"}, "target": {"name": "nowhere"}});
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    for (path, tree) in [("bindings", &binding), ("pods/p/binding", &binding), ("pods/p/eviction", &eviction)] {
+        let reply = cx.api.try_post(&cx.core(path), tree).await;
+        let want = r#"admission webhook "deny.hooks.test" denied the request: not here"#;
+        assert_eq!((reply.code.as_u16(), reply.message()), (403, want), "{path}");
+    }
+    let kinds: Vec<Value> = hook.asked("/deny").iter().map(|r| json!([r["kind"]["kind"], r["name"]])).collect();
+    assert_eq!(json!(kinds), json!([["Binding", "p"], ["Binding", "p"], ["Eviction", "p"]]));
+
+    // what a connection asks may be changed
+    let reply = cx.api.try_get(&cx.core("pods/p/exec?command=sh&container=c")).await;
+    assert_eq!((reply.code.as_u16(), reply.message()), (400, "container other is not valid for pod p"));
 }
 
 async fn type_checking(cx: Cx) {

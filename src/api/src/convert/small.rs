@@ -127,6 +127,25 @@ pub(super) mod subjects {
     }
 }
 
+/// `authorization.k8s.io/v1beta1`: another name of a list.
+pub(super) mod review {
+    use super::*;
+
+    pub fn to_v1(tree: &mut Value) {
+        rename(tree, "group", "groups");
+    }
+    pub fn from_v1(tree: &mut Value) {
+        rename(tree, "groups", "group");
+    }
+    fn rename(tree: &mut Value, from: &str, to: &str) {
+        if let Some(spec) = spec(tree)
+            && let Some(groups) = spec.remove(from)
+        {
+            spec.insert(to.into(), groups);
+        }
+    }
+}
+
 /// `flowcontrol.apiserver.k8s.io`: shares had another name up to `v1beta2`, and no zero up to `v1beta3`.
 pub(super) mod shares {
     use super::*;
@@ -276,7 +295,7 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let cases: [(Convert, Convert, Value, Value); 10] = [
+        let cases: [(Convert, Convert, Value, Value); 11] = [
             (
                 budget::to_v1,
                 budget::from_v1,
@@ -305,6 +324,12 @@ mod tests {
                     {"kind": "ServiceAccount", "name": "b", "namespace": "c", "apiVersion": "v1"}]}),
                 json!({"subjects": [{"kind": "User", "name": "a", "apiGroup": "rbac.authorization.k8s.io"},
                     {"kind": "ServiceAccount", "name": "b", "namespace": "c"}]}),
+            ),
+            (
+                review::to_v1,
+                review::from_v1,
+                json!({"spec": {"user": "a", "group": ["g"]}}),
+                json!({"spec": {"user": "a", "groups": ["g"]}}),
             ),
             (
                 |t| shares::to_v1("v1beta2", t),

@@ -73,7 +73,9 @@ pub(super) fn resources(engine: &Engine, group: &str, version: &str) -> Vec<Reso
         }
         all.push(one);
     }
-    for v in engine.specials().virtuals().filter(|v| v.group == group && v.version == version) {
+    // `bindings` stands among the subresources
+    let virtuals = engine.specials().virtuals().filter(|v| !v.group.is_empty());
+    for v in virtuals.filter(|v| v.group == group && v.version == version) {
         let mut one = sub(v.plural.to_owned(), v.namespaced, v.kind, None, strings(&["create"]));
         one.singular = v.kind.to_lowercase();
         all.push(one);

@@ -81,21 +81,24 @@ impl<'a> Admission<'a> {
 }
 
 impl Engine {
-    /// The admission of a connection (`exec`, `proxy`, …), of which few plugins want to know. `options` are made if one does.
+    /// The admission of a connection (`exec`, `proxy`, …), of which few plugins want to know. `options` are made if one does;
+    /// they are the answer where they were changed.
     pub(crate) async fn admit_connection(
         &self,
         attributes: &Attributes,
         served: &Arc<Served>,
         options: impl FnOnce() -> Option<Value>,
-    ) -> Result<(), Status> {
+    ) -> Result<Option<Value>, Status> {
         let plugins: Vec<_> = self.plugins.iter().filter(|p| p.connects() && p.handles(attributes)).collect();
         if plugins.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(mut options) = options() else { return Ok(()) };
+        let Some(asked) = options() else { return Ok(None) };
+        let mut options = asked.clone();
         let mut admission = Admission { plugins, held: Vec::new(), again: Again::default(), connect: true };
         let mut call = Call::new(attributes, served, false);
         admission.mutate(&mut call, &mut options, None).await?;
-        admission.validate(&mut call, &mut options, None).await
+        admission.validate(&mut call, &mut options, None).await?;
+        Ok((options != asked).then_some(options))
     }
 }

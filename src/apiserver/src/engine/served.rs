@@ -34,7 +34,7 @@ pub struct Served {
 }
 
 impl Served {
-    fn new(kind: &Arc<Kind>, group: &str, version: &str) -> Served {
+    pub(crate) fn new(kind: &Arc<Kind>, group: &str, version: &str) -> Served {
         if let Some(served) = Served::custom(kind, group, version) {
             return served;
         }

@@ -16,7 +16,7 @@ use super::negotiate::Format;
 use super::output::{self, Frames};
 use super::{Body, route, watch as stream};
 use crate::engine::{Call, ListFailure, Part, Served, WatchRequest};
-use crate::special::{Connect, ConnectRequest};
+use crate::special::{Connect, ConnectRequest, Virtual};
 use crate::{Verb, admission};
 use post::{Expected, post};
 
@@ -50,10 +50,10 @@ pub(crate) async fn connect(
     let served = served(front, &a)?;
     let (i, query) = (&a.info, a.request.uri().query().unwrap_or_default());
     let options = || admission::connection(&kind.group, &i.resource, &i.subresource, &i.rest, query);
-    front.engine.admit_connection(&a.attributes, &served, options).await?;
+    let options = front.engine.admit_connection(&a.attributes, &served, options).await?;
     let Admitted { attributes, info, request, .. } = a;
     let engine = front.engine.clone();
-    handler.connect(ConnectRequest { attributes, engine, kind, path: info.rest, request }).await
+    handler.connect(ConnectRequest { attributes, engine, kind, path: info.rest, options, request }).await
 }
 
 pub(crate) async fn watch(front: &Front, a: Admitted) -> Result<Response<Body>, Status> {
@@ -96,20 +96,13 @@ pub(crate) async fn watch(front: &Front, a: Admitted) -> Result<Response<Body>, 
 pub(crate) async fn serve(front: &Arc<Front>, a: Admitted) -> Result<Response<Body>, Status> {
     let i = &a.info;
     let specials = front.engine.specials();
-    if let Some((kind, handler)) = specials.find_virtual(&i.group, &i.version, &i.resource) {
+    if let Some(Virtual { kind, handler, served }) = specials.find_virtual(&i.group, &i.version, &i.resource) {
         if a.attributes.verb != Verb::Create || kind.namespaced == i.namespace.is_empty() || !i.name.is_empty() {
             return Err(route::method_not_allowed());
         }
-        let (kind, handler) = (kind.clone(), handler.clone());
+        let (handler, served) = (handler.clone(), served.clone());
         let expected = Expected { kind: kind.kind, group: kind.group, version: kind.version };
-        return post(front, a, &handler, None, expected).await;
-    }
-    if i.subresource.is_empty()
-        && a.attributes.verb == Verb::Create
-        && let Some(handler) = specials.find_post(&i.group, &i.resource, "").cloned()
-    {
-        let expected = Expected::of(&i.group, &i.resource, "").ok_or_else(route::not_found)?;
-        return post(front, a, &handler, None, expected).await;
+        return post(front, a, &handler, &served, expected).await;
     }
     let served = served(front, &a)?;
     let warning = served.warning.clone();
@@ -134,7 +127,7 @@ async fn resource(front: &Arc<Front>, a: Admitted, served: Arc<Served>) -> Resul
         && let Some(handler) = front.engine.specials().find_post(&kind.group, &kind.plural, sub).cloned()
     {
         let expected = Expected::of(&kind.group, &kind.plural, sub).ok_or_else(route::not_found)?;
-        return post(front, a, &handler, Some(&served), expected).await;
+        return post(front, a, &handler, &served, expected).await;
     }
     let part = Part::of(kind, sub).ok_or_else(route::not_found)?;
     if part == Part::Main && !kind.verbs.iter().any(|v| v == a.attributes.verb.as_str()) {

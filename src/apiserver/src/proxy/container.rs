@@ -66,6 +66,24 @@ pub fn stream_query(query: &str) -> String {
     out.finish()
 }
 
+/// The query that asks for what the options of a connection say: `PodExecOptions` and its like, as a webhook left them.
+pub fn query_of(options: &Value) -> String {
+    let mut out = Serializer::new(String::new());
+    for key in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|k| options[*k] == true) {
+        out.append_pair(key, "true");
+    }
+    if let Some(container) = options["container"].as_str() {
+        out.append_pair("container", container);
+    }
+    for word in options["command"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        out.append_pair("command", word);
+    }
+    for port in options["ports"].as_array().into_iter().flatten() {
+        out.append_pair("ports", &port.to_string());
+    }
+    out.finish()
+}
+
 /// The ports of a port-forward, which a WebSocket client names in the query: comma-separated or repeated.
 pub fn port_query(query: &str) -> String {
     let ports: Vec<String> =
@@ -129,6 +147,10 @@ mod tests {
         assert_eq!(log_query("follow=true&container=c&tailLines=5&pretty=1"), "follow=true&tailLines=5");
         assert_eq!(port_query("ports=80&ports=81"), "port=80%2C81");
         assert_eq!(port_query(""), "");
+        let options = serde_json::json!({"kind": "PodExecOptions", "command": ["sh", "-c", "a b"], "stdin": true, "tty": false,
+            "container": "c", "ports": [80, 81]});
+        let query = "stdin=true&container=c&command=sh&command=-c&command=a+b&ports=80&ports=81";
+        assert_eq!(query_of(&options), query);
         assert_eq!(check_log_query("tailLines=-1").len(), 1);
         assert_eq!(check_log_query("sinceSeconds=5&sinceTime=2026-01-01T00:00:00Z").len(), 1);
         assert!(check_log_query("tailLines=0&sinceSeconds=1").is_empty());

@@ -101,10 +101,11 @@ impl Connect for Proxy {
             Backend::Place(place) => (place.address.to_string(), place.https),
         };
         let prefix = full.strip_suffix(r.path.as_str()).unwrap_or(&full).to_owned();
-        let path = if r.path.is_empty() { "/" } else { &r.path };
+        let path = r.options.as_ref().and_then(|o| o["path"].as_str()).unwrap_or(&r.path);
+        let slash = if path.starts_with('/') { "" } else { "/" };
         let target = match r.request.uri().query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path.to_owned(),
+            Some(query) => format!("{slash}{path}?{query}"),
+            None => format!("{slash}{path}"),
         };
 
         let upgrade = is_upgrade(r.request.headers()).then(|| hyper::upgrade::on(&mut r.request));

@@ -9,7 +9,7 @@ use client::NodeDialer;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
-use super::container::{check_log_query, choose, log_query, parameter, port_query, stream_query};
+use super::container::{check_log_query, choose, log_query, parameter, port_query, query_of, stream_query};
 use super::stream::{empty, is_upgrade, join, pass, send, strip_hop_by_hop};
 use crate::authn::without_bearer;
 use crate::http::Body;
@@ -71,7 +71,10 @@ impl Connect for Kubelet {
     async fn connect(&self, mut r: ConnectRequest) -> Result<Response<Body>, Status> {
         let (namespace, name) = (&r.attributes.namespace, &r.attributes.name);
         let pod = r.engine.get(&r.kind, namespace, name)?.tree();
-        let query = r.request.uri().query().unwrap_or_default().to_owned();
+        let query = match &r.options {
+            Some(options) => query_of(options),
+            None => r.request.uri().query().unwrap_or_default().to_owned(),
+        };
         if self.stream == Stream::Log {
             let errors = check_log_query(&query);
             if !errors.is_empty() {

@@ -108,7 +108,7 @@ impl Plugin for ResourceQuota {
     fn handles(&self, a: &Attributes) -> bool {
         !a.namespace.is_empty()
             && matches!(a.subresource.as_str(), "" | "resize")
-            && a.resource != "events"
+            && !matches!(a.resource.as_str(), "events" | "bindings" | "localsubjectaccessreviews")
             && matches!(a.verb, Verb::Create | Verb::Update | Verb::Patch)
     }
 

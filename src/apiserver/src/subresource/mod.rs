@@ -31,9 +31,10 @@ const AUTHORIZATION: &str = "authorization.k8s.io";
 /// Puts all of them into the table.
 pub fn register(specials: &mut Specials, parts: &Parts) {
     let binding = Arc::new(binding::Bind);
+    let bindings = VirtualKind { group: "", version: "v1", kind: "Binding", plural: "bindings", namespaced: true };
     specials
-        .post("", "pods", "binding", binding.clone())
-        .post("", "bindings", "", binding)
+        .virtual_kind(bindings, binding.clone())
+        .post("", "pods", "binding", binding)
         .post("", "pods", "eviction", Arc::new(eviction::Evict))
         .post("", "serviceaccounts", "token", Arc::new(token::Tokens::new(parts.service_accounts.clone())));
 
@@ -42,7 +43,7 @@ pub fn register(specials: &mut Specials, parts: &Parts) {
     let mut review = |group, kind, plural, namespaced, handler: Arc<dyn Post>| {
         let of = |version| VirtualKind { group, version, kind, plural, namespaced };
         specials.virtual_kind(of("v1"), handler.clone());
-        specials.virtual_kind(of("v1beta1"), Arc::new(reviews::Old(handler)));
+        specials.virtual_kind(of("v1beta1"), handler);
     };
     review(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", false, access(Scope::Anyone));
     review(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", false, access(Scope::Myself));

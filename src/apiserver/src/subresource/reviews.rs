@@ -211,29 +211,6 @@ impl Post for Myself {
     }
 }
 
-/// A review of `v1beta1`: the same, but for the name of a list.
-pub struct Old(pub Arc<dyn Post>);
-
-fn rename(review: &mut Value, from: &str, to: &str) {
-    if let Some(spec) = review["spec"].as_object_mut()
-        && let Some(groups) = spec.remove(from)
-    {
-        spec.insert(to.into(), groups);
-    }
-}
-
-#[async_trait]
-impl Post for Old {
-    async fn post(&self, mut r: PostRequest<'_>) -> Result<Value, Status> {
-        let a = r.attributes;
-        r.warnings.extend(api::convert::warning(&a.group, &a.version, text(&r.body, "/kind")));
-        rename(&mut r.body, "group", "groups");
-        let mut answer = self.0.post(r).await?;
-        rename(&mut answer, "groups", "group");
-        Ok(answer)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ pub(super) struct Expected {
 
 impl Expected {
     pub fn of(group: &str, resource: &str, subresource: &str) -> Option<Expected> {
-        let path = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+        let path = format!("{resource}/{subresource}");
         let found = api::kinds::SUBRESOURCES.iter().find(|s| s.group == group && s.resource == path)?;
         let (group, version) = found.home.unwrap_or((found.group, "v1"));
         Some(Expected { kind: found.kind, group, version })
@@ -32,7 +32,7 @@ pub(super) async fn post(
     front: &Arc<Front>,
     a: Admitted,
     handler: &Arc<dyn Post>,
-    served: Option<&Arc<Served>>,
+    served: &Arc<Served>,
     expected: Expected,
 ) -> Result<Response<Body>, Status> {
     let (wanted, dry_run) = (a.wanted()?, a.query.dry_run("CreateOptions")?);
