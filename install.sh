@@ -308,7 +308,7 @@ binary() {
     fi
     say "$("$bin_dir/skiff" --version) is in $bin_dir"
     link kubectl
-    # where the binary can be it
+    # an older release has none
     if "$bin_dir/skiff" crictl --version >/dev/null 2>&1; then link crictl; fi
 }
 

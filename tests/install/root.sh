@@ -170,6 +170,7 @@ at server skiff image import /opt/box.tar
 pod first one
 until_true "a pod runs" 30 runs first
 containers server | tee "$work/containers"
+at server crictl ps | grep ' first ' || fail "crictl is not linked, or does not show the pod"
 
 step "again: nothing changes, flags are kept"
 before=$(server_pid)

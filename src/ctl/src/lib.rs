@@ -26,6 +26,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use error::Error;
+pub use print::tabs;
+pub use stream::terminal;
 
 /// Runs the command line `args` (`args[0]` is how the program was called) and prints what it has to say.
 ///

@@ -41,3 +41,9 @@ pub use hollow::{Hollow, hollow};
 pub use kubelet::Kubelet;
 pub use network::{HostPort, PodKey, PodNetwork};
 pub use volume::{Kernel, Mounter};
+
+/// Containers' logs as files, for whoever reads them beside the kubelet.
+pub mod log {
+    pub use crate::server::follow::Watched;
+    pub use crate::server::logfile::{LogReader, Options};
+}

@@ -2,8 +2,8 @@
 //! one has been authenticated (in process, or by the tunnel). Paths and parameters are upstream's kubelet's.
 
 mod exec;
-mod follow;
-mod logfile;
+pub(crate) mod follow;
+pub(crate) mod logfile;
 mod logs;
 mod metrics;
 mod sample;

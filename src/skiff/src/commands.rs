@@ -89,7 +89,9 @@ pub fn image(command: ImageCommand) -> Result<()> {
                 }
             }
         }
-        ImageCommand::Ls { data } => list(&images(&data.data_dir)?.list()?),
+        ImageCommand::Ls { data } => {
+            print!("{}", crate::crictl::image_table(&images(&data.data_dir)?.list()?, false, false));
+        }
         ImageCommand::Rm { data, images: names } => {
             let store = images(&data.data_dir)?;
             let in_use = runtime::layers_in_use(&Paths::of(&data.data_dir).runtime())?;
@@ -116,34 +118,4 @@ pub fn image(command: ImageCommand) -> Result<()> {
 fn images(data_dir: &Path) -> Result<Arc<runtime::image::Store>> {
     let root = Paths::of(data_dir).runtime().join("images");
     Ok(Arc::new(runtime::image::Store::open(&root, false).with_context(|| root.display().to_string())?))
-}
-
-/// As `crictl images`: a line a tag.
-fn list(images: &[runtime::Image]) {
-    let mut rows = vec![["IMAGE".to_owned(), "TAG".into(), "IMAGE ID".into(), "SIZE".into()]];
-    for image in images {
-        let id: String = image.id.trim_start_matches("sha256:").chars().take(13).collect();
-        let size = format!("{:.1}MB", image.size_bytes as f64 / 1e6);
-        for tag in &image.tags {
-            let (name, tag) = tag.rsplit_once(':').unwrap_or((tag, "<none>"));
-            rows.push([name.into(), tag.into(), id.clone(), size.clone()]);
-        }
-        if image.tags.is_empty() {
-            rows.push(["<none>".into(), "<none>".into(), id, size]);
-        }
-    }
-    let width: Vec<usize> = (0..4).map(|c| rows.iter().map(|r| r[c].len()).max().unwrap_or(0)).collect();
-    for r in rows {
-        let line = format!(
-            "{:w0$}   {:w1$}   {:w2$}   {}",
-            r[0],
-            r[1],
-            r[2],
-            r[3],
-            w0 = width[0],
-            w1 = width[1],
-            w2 = width[2]
-        );
-        println!("{}", line.trim_end());
-    }
 }

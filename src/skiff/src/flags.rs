@@ -41,6 +41,12 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// crictl, built in: this node's containers, pods and images
+    #[command(disable_help_flag = true)]
+    Crictl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Print the completion script for a shell
     Completion { shell: clap_complete::Shell },
 }

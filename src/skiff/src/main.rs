@@ -4,6 +4,7 @@ mod admin;
 mod agent;
 mod commands;
 mod config;
+mod crictl;
 mod dialer;
 mod encrypt;
 mod flags;
@@ -16,8 +17,8 @@ mod node;
 mod node_ip;
 mod paths;
 mod process;
-mod remote;
 mod profiler;
+mod remote;
 mod renew;
 mod revoke;
 mod secret;
@@ -35,11 +36,11 @@ fn main() -> ExitCode {
     if args.get(1).is_some_and(|a| a == "shim") {
         runtime::shim::main(args.split_off(2));
     }
-    let name = std::path::Path::new(&args[0]).file_name().map(|n| n.to_string_lossy().into_owned());
     // nor does this one, which watches a server, need more
     if args.get(1).is_some_and(|a| a == profiler::COMMAND) {
         return profiler::main(&args[2..]);
     }
+    let name = std::path::Path::new(&args[0]).file_name().map(|n| n.to_string_lossy().into_owned());
     if name.as_deref() == Some("kubectl") {
         return ctl::main(args);
     }
@@ -47,6 +48,14 @@ fn main() -> ExitCode {
         args.remove(0);
         args[0] = "skiff ctl".into();
         return ctl::main(args);
+    }
+    if name.as_deref() == Some("crictl") {
+        return crictl::main(args);
+    }
+    if args.get(1).is_some_and(|a| a == "crictl") {
+        args.remove(0);
+        args[0] = "skiff crictl".into();
+        return crictl::main(args);
     }
     if let Err(error) = secret::hide(&args) {
         return commands::fail(&error);
@@ -74,6 +83,7 @@ fn main() -> ExitCode {
         }
         // handled above, listed for `--help` and completion
         Command::Ctl { .. } => return ctl::main(vec!["skiff ctl".into()]),
+        Command::Crictl { .. } => return crictl::main(vec!["skiff crictl".into()]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

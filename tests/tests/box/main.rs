@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod conformance;
 mod containers;
+mod crictl;
 mod crud;
 mod faults;
 mod garbage;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         cluster::trials(),
         conformance::trials(),
         containers::trials(),
+        crictl::trials(),
         crud::trials(),
         faults::trials(),
         garbage::trials(),

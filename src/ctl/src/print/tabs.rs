@@ -10,7 +10,8 @@ pub fn table(text: &str) -> String {
     columns(text, 6, 3)
 }
 
-fn columns(text: &str, min_width: usize, padding: usize) -> String {
+/// Lines whose cells end in tabs, as `tabwriter` with this `minwidth` and `padding` sets them.
+pub fn columns(text: &str, min_width: usize, padding: usize) -> String {
     let lines: Vec<Vec<&str>> = text.split('\n').map(|l| l.split('\t').collect()).collect();
     let mut out = String::with_capacity(text.len() * 2);
     format(&lines, min_width, padding, &mut Vec::new(), &mut out);

@@ -8,7 +8,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::net::unix::pipe::Receiver;
 
 /// Tells of changes in one directory.
-pub(crate) struct Watched {
+pub struct Watched {
     /// To tokio an inotify descriptor is one more that can be waited for and read, like a pipe.
     events: Receiver,
 }

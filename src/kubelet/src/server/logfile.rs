@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+/// Which part of a log, and how: as `PodLogOptions`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
+pub struct Options {
     pub follow: bool,
     pub tail_lines: Option<u64>,
     pub since: Option<Timestamp>,
@@ -24,7 +25,7 @@ const CHUNK: usize = 64 << 10;
 const MAX_LINE: usize = 1 << 20;
 
 /// Gives the log piece by piece, as the client is to see it.
-pub(crate) struct LogReader {
+pub struct LogReader {
     path: PathBuf,
     older: VecDeque<PathBuf>,
     file: Option<BufReader<File>>,
@@ -50,6 +51,7 @@ fn files(path: &Path) -> VecDeque<PathBuf> {
 }
 
 impl LogReader {
+    /// `path`: the newest file, which need not be there yet.
     pub fn open(path: &Path, options: Options) -> io::Result<LogReader> {
         let mut older = files(path);
         let mut start = 0;

@@ -13,10 +13,17 @@ use crate::shim::protocol::{Event, State};
 impl Embedded {
     pub(super) async fn adopt(&self) -> Result<()> {
         let inner = &self.0;
-        for entry in fs::read_dir(inner.config.state_dir.join("sandboxes"))?.flatten() {
+        let entries = match fs::read_dir(inner.config.state_dir.join("sandboxes")) {
+            // `killall` was here
+            Err(error) if inner.beside && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries.flatten() {
             let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
             let record: SandboxRecord = match read_json(&entry.path().join("sandbox.json")) {
                 Ok(record) => record,
+                // in the making, or on its way out
+                Err(_) if inner.beside => continue,
                 Err(error) => {
                     // its making was cut off before anything ran
                     tracing::warn!(sandbox = id, %error, "removing what cannot be read");
@@ -26,7 +33,11 @@ impl Embedded {
             };
             let sandbox = inner.new_sandbox(&id, record);
             inner.sandboxes.lock().insert(id.clone(), sandbox.clone());
-            inner.load_containers(&sandbox)?;
+            match inner.load_containers(&sandbox) {
+                // removed meanwhile
+                Err(_) if inner.beside => continue,
+                loaded => loaded?,
+            }
             match inner.connect(&sandbox).await {
                 Ok(states) => {
                     for state in states {
@@ -57,6 +68,7 @@ impl Inner {
                     let container = Self::new_container(&id, sandbox, record, state);
                     self.containers.lock().insert(id, container);
                 }
+                Err(_) if self.beside => {}
                 Err(error) => {
                     tracing::warn!(container = id, %error, "removing what cannot be read");
                     super::pod::remove_tree(&entry.path())?;
@@ -105,7 +117,9 @@ impl Inner {
         *sandbox.shim.lock() = None;
         sandbox.shim_pid.store(0, Ordering::Relaxed);
         for container in self.containers_of(&sandbox.id) {
-            self.cgroups.kill(&container.record.lock().cgroup.clone());
+            if !self.beside {
+                self.cgroups.kill(&container.record.lock().cgroup.clone());
+            }
             self.mark_lost(&container);
         }
         self.tell(sandbox);
@@ -117,7 +131,9 @@ impl Inner {
             state.finished_nanos = now();
             state.exit_code = LOST;
             state.error = "its end was not seen: the pod's shim died or the machine restarted".to_owned();
-            if let Err(error) = write_json(&container.directory.join("state.json"), &state) {
+            // beside the agent, it is the agent's to write
+            let saved = if self.beside { Ok(()) } else { write_json(&container.directory.join("state.json"), &state) };
+            if let Err(error) = saved {
                 tracing::warn!(container = container.id, %error, "its state is not saved");
             }
         }

@@ -12,6 +12,7 @@
 //! ```
 
 mod adopt;
+mod beside;
 mod clean;
 mod client;
 mod host;
@@ -87,6 +88,8 @@ struct Inner {
     sandboxes: Mutex<HashMap<String, Arc<Sandbox>>>,
     containers: Mutex<HashMap<String, Arc<Container>>>,
     events: broadcast::Sender<Event>,
+    /// The agent is another process: see [`Embedded::beside`].
+    beside: bool,
     /// Said once.
     warned_seccomp: AtomicBool,
     warned_devices: AtomicBool,
@@ -101,13 +104,19 @@ impl Embedded {
             // what runs in pods is not for the host's users to reach
             std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
         }
+        host::private_mount(&run.canonicalize()?.join("m"))?;
+        let embedded = Self::with(config, false).await?;
+        embedded.collect_layers().await?;
+        Ok(embedded)
+    }
+
+    async fn with(config: Config, beside: bool) -> Result<Self> {
         // the kernel knows mounts by their real paths
-        let config =
-            Config { state_dir: config.state_dir.canonicalize()?, run_dir: config.run_dir.canonicalize()?, ..config };
-        host::private_mount(&config.run_dir.join("m"))?;
+        let (state_dir, run_dir) = (beside::real(&config.state_dir), beside::real(&config.run_dir));
+        let config = Config { state_dir, run_dir, ..config };
         let cgroups = Cgroups::detect()?;
         let host = host::read(cgroups.unified())?;
-        let images = Arc::new(Store::open(&config.state_dir.join("images"), true)?);
+        let images = Arc::new(Store::open(&config.state_dir.join("images"), !beside)?);
         let registries = Registries::load(&config.registries)?;
         let inner = Inner {
             config,
@@ -118,12 +127,12 @@ impl Embedded {
             sandboxes: Mutex::default(),
             containers: Mutex::default(),
             events: broadcast::channel(1024).0,
+            beside,
             warned_seccomp: AtomicBool::new(false),
             warned_devices: AtomicBool::new(false),
         };
         let embedded = Self(Arc::new(inner));
         embedded.adopt().await?;
-        embedded.collect_layers().await?;
         Ok(embedded)
     }
 
