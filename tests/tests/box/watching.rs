@@ -125,6 +125,9 @@ async fn too_old(server: &Server) {
     let api = server.api().await;
     let path = "/api/v1/namespaces/default/configmaps";
     let first = api.post(path, json!({"metadata": {"name": "a"}})).await;
+    api.post(path, json!({"metadata": {"name": "b"}})).await;
+    let page = api.get(&format!("{path}?limit=1")).await;
+    assert_eq!((name(&page["items"][0]), &page["metadata"]["remainingItemCount"]), ("a", &json!(2)));
     let big = "x".repeat(900_000);
     // forgotten in steps of 512 revisions, as soon as there are 32 MB after them
     let small = (0..8).map(async |writer| {
@@ -143,4 +146,13 @@ async fn too_old(server: &Server) {
         if kind == "ERROR" && object["code"] == 410 && object["reason"] == "Expired" { Ok(()) } else { Err(kind) }
     })
     .await;
+    // a list begun then goes on, with what there is now, if one wants that
+    let next = |list: &Value| list["metadata"]["continue"].as_str().expect("more").to_owned();
+    let status = api.try_get(&format!("{path}?limit=1&continue={}", next(&page))).await.refused(410, "Expired");
+    let second = api.get(&format!("{path}?limit=1&continue={}", next(&status))).await;
+    assert_eq!(name(&second["items"][0]), "b");
+    assert_ne!(second["metadata"]["resourceVersion"], page["metadata"]["resourceVersion"]);
+    let third = api.get(&format!("{path}?limit=1&continue={}", next(&second))).await;
+    assert_eq!(name(&third["items"][0]), "kube-root-ca.crt");
+    assert_eq!(third["metadata"]["resourceVersion"], second["metadata"]["resourceVersion"]);
 }
