@@ -78,7 +78,7 @@ impl LogReader {
     }
 
     /// What there is next; `None`: nothing more for now. After the limit, [`LogReader::is_full`].
-    pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut out = Vec::new();
         while out.len() < CHUNK && !self.is_full() {
             let Some(file) = &mut self.file else {
@@ -209,7 +209,7 @@ mod tests {
     fn read(path: &Path, options: Options) -> String {
         let mut r = LogReader::open(path, options).unwrap();
         let mut out = Vec::new();
-        while let Some(b) = r.next().unwrap() {
+        while let Some(b) = r.chunk().unwrap() {
             out.extend(b);
         }
         String::from_utf8(out).unwrap()
@@ -248,14 +248,14 @@ mod tests {
         let path = dir.path().join("0.log");
         let mut f = File::create(&path).unwrap();
         let mut r = LogReader::open(&path, Options::default()).unwrap();
-        assert_eq!(r.next().unwrap(), None);
+        assert_eq!(r.chunk().unwrap(), None);
         write!(f, "2026-11-21T00:00:01Z stdout F o").unwrap();
-        assert_eq!(r.next().unwrap(), None, "half a line");
+        assert_eq!(r.chunk().unwrap(), None, "half a line");
         writeln!(f, "ne").unwrap();
-        assert_eq!(r.next().unwrap().unwrap(), b"one\n");
+        assert_eq!(r.chunk().unwrap().unwrap(), b"one\n");
         std::fs::rename(&path, dir.path().join("0.log.1")).unwrap();
         writeln!(f, "2026-11-21T00:00:02Z stdout F two").unwrap();
         std::fs::write(&path, "2026-11-21T00:00:03Z stdout F three\n").unwrap();
-        assert_eq!(r.next().unwrap().unwrap(), b"two\nthree\n");
+        assert_eq!(r.chunk().unwrap().unwrap(), b"two\nthree\n");
     }
 }

@@ -175,7 +175,7 @@ async fn pump(k: &Kubelet, source: Source, options: Options, sender: mpsc::Sende
     loop {
         loop {
             let step = tokio::task::spawn_blocking(move || {
-                let chunk = reader.next();
+                let chunk = reader.chunk();
                 (reader, chunk)
             });
             let Ok((back, chunk)) = step.await else { return };

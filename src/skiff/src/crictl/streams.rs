@@ -39,7 +39,7 @@ pub async fn logs(node: &Embedded, flags: Logs) -> Result<()> {
     let mut out = std::io::stdout();
     loop {
         let running = find(node, &container.id).await.is_ok_and(|c| c.state == ContainerState::Running);
-        while let Some(bytes) = reader.next()? {
+        while let Some(bytes) = reader.chunk()? {
             if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
                 // who reads may stop reading
                 return Ok(());
@@ -131,7 +131,7 @@ async fn join(session: Session, stdin: bool, tty: bool) -> Result<u8> {
         let (out, err) = tokio::join!(out, err);
         out.and(err)
     };
-    let ended = async { tokio::try_join!(output, async { Ok(exit.await.context("the pod's shim is gone")?) }) };
+    let ended = async { tokio::try_join!(output, async { exit.await.context("the pod's shim is gone") }) };
     let beside = async {
         tokio::join!(sizes, input);
         std::future::pending::<()>().await;
