@@ -118,24 +118,35 @@ impl Engine {
     ) -> Result<Listing, Status> {
         let mut listing =
             self.list(call.served, call.namespace(), selection).await.map_err(ListFailure::into_status)?;
-        let mut done = Vec::with_capacity(listing.items.len());
-        for object in std::mem::take(&mut listing.items) {
-            let mut attributes = call.attributes.clone();
-            attributes.namespace = object.namespace().into();
-            attributes.name = object.name().into();
-            let mut one = Call::new(&attributes, call.served, call.dry_run);
-            let deleted = self.delete(&mut one, object.name(), options).await;
-            one.warnings.retain(|w| !call.warnings.contains(w));
-            call.warnings.append(&mut one.warnings);
-            match deleted {
-                Ok(_) => done.push(object),
-                Err(status) if status.is_not_found() => {}
-                Err(status) => return Err(status),
+        let (served, dry_run) = (call.served, call.dry_run);
+        let items = std::mem::take(&mut listing.items);
+        let mut done = Vec::with_capacity(items.len());
+        for together in items.chunks(TOGETHER) {
+            let deletions = together.iter().map(|object| {
+                let mut attributes = call.attributes.clone();
+                attributes.namespace = object.namespace().into();
+                attributes.name = object.name().into();
+                async move {
+                    let mut one = Call::new(&attributes, served, dry_run);
+                    (self.delete(&mut one, object.name(), options).await, one.warnings)
+                }
+            });
+            for (object, (deleted, warnings)) in together.iter().zip(futures::future::join_all(deletions).await) {
+                let fresh: Vec<_> = warnings.into_iter().filter(|w| !call.warnings.contains(w)).collect();
+                call.warnings.extend(fresh);
+                match deleted {
+                    Ok(_) => done.push(object.clone()),
+                    Err(status) if status.is_not_found() => {}
+                    Err(status) => return Err(status),
+                }
             }
         }
         Ok(Listing { items: done, ..listing })
     }
 }
+
+/// So many of a collection are deleted at a time: they share commits. Upstream's `--delete-collection-workers`.
+const TOGETHER: usize = 128;
 
 const JOBS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
                     them or set propagationPolicy=Orphan to suppress this warning";
