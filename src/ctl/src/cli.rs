@@ -7,8 +7,9 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    apply, auth, autoscale, certificate, config, cp, create, debug, delete, describe, drain, edit, events, exec,
-    explain, expose, get, logs, marks, patch, port_forward, proxy, rollout, run, scale, set, taint, top, version, wait,
+    apply, auth, autoscale, certificate, cluster_info, config, cp, create, debug, delete, describe, drain, edit,
+    events, exec, explain, expose, get, logs, marks, patch, port_forward, proxy, rollout, run, scale, set, taint, top,
+    version, wait,
 };
 
 #[derive(Parser)]
@@ -204,7 +205,7 @@ pub enum Command {
     /// The group versions that the server serves
     ApiVersions,
     /// Addresses of the cluster
-    ClusterInfo,
+    ClusterInfo(cluster_info::Flags),
     /// Print the completion script for a shell
     Completion { shell: clap_complete::Shell },
 }

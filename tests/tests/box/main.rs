@@ -8,6 +8,7 @@ mod conformance;
 mod containers;
 mod crictl;
 mod crud;
+mod ctl;
 mod faults;
 mod garbage;
 mod guard;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         containers::trials(),
         crictl::trials(),
         crud::trials(),
+        ctl::trials(),
         faults::trials(),
         garbage::trials(),
         guard::trials(),

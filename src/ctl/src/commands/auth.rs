@@ -1,9 +1,10 @@
-//! `auth can-i` and `auth whoami`.
+//! `auth can-i`, `auth whoami`; `auth reconcile` is [`super::reconcile`].
 
 use api::Value;
 use http::Method;
 use serde_json::json;
 
+use super::reconcile;
 use crate::cli::Output;
 use crate::commands::describe::config::rule_rows;
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ enum What {
         #[arg(long)]
         no_headers: bool,
     },
+    /// Give roles and bindings what files ask for
+    Reconcile(reconcile::Flags),
     /// Who one is
     Whoami {
         #[command(flatten)]
@@ -47,6 +50,7 @@ enum What {
 
 pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     match flags.what {
+        What::Reconcile(flags) => reconcile::run(s, flags).await,
         What::Whoami { output } => whoami(s, output.output.as_deref()).await,
         What::CanI { list: true, no_headers, .. } => list_all(s, no_headers).await,
         What::CanI { args, quiet, all_namespaces, subresource, .. } => {

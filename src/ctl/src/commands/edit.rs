@@ -51,18 +51,28 @@ const HEADER: &str = "# Please edit the object below. Lines beginning with a '#'
 pub async fn run(s: &Session, flags: Flags) -> Result<()> {
     let mut failed = Failed::default();
     let mut infos = s.infos(&flags.args, &flags.files, &flags.select, &mut failed).await?;
+    if !flags.show_managed_fields {
+        infos.iter_mut().for_each(|i| hide_managed_fields(&mut i.object));
+    }
+    edit(&infos, flags.output.output.as_deref(), failed, async |info, object| save(s, &flags, info, object).await).await
+}
+
+/// Opens `infos` in the editor until what comes back can be saved, or nothing is to be.
+pub async fn edit(
+    infos: &[Info],
+    output: Option<&str>,
+    failed: Failed,
+    save: impl AsyncFn(&Info, Value) -> Result<()>,
+) -> Result<()> {
     if infos.is_empty() {
         return failed.end();
     }
-    let json = match flags.output.output.as_deref() {
+    let json = match output {
         None | Some("yaml") => false,
         Some("json") => true,
         Some(other) => return Err(Error::other(format!("The flag 'output' must be one of yaml|json, not {other:?}"))),
     };
-    if !flags.show_managed_fields {
-        infos.iter_mut().for_each(|i| hide_managed_fields(&mut i.object));
-    }
-    let original = shown(&infos, json)?;
+    let original = shown(infos, json)?;
     let mut text = original.clone();
     let mut problems = String::new();
     loop {
@@ -98,7 +108,7 @@ pub async fn run(s: &Session, flags: Flags) -> Result<()> {
             Ok(objects) => {
                 let mut left = Vec::new();
                 for (info, object) in infos.iter().zip(objects) {
-                    if let Err(e) = save(s, &flags, info, object).await {
+                    if let Err(e) = save(info, object).await {
                         eprintln!("{e}");
                         problems += &reasons(info, &e);
                         left.push(info.clone());
@@ -152,11 +162,17 @@ fn objects(text: &str, count: usize) -> std::result::Result<Vec<Value>, String> 
     }
 }
 
-async fn save(s: &Session, flags: &Flags, info: &Info, mut edited: Value) -> Result<()> {
+/// An edited object must still be the one that was shown.
+pub fn same_object(info: &Info, edited: &Value) -> Result<()> {
     let same = |pointer: &str| info.object.pointer(pointer) == edited.pointer(pointer);
-    if !["/kind", "/apiVersion", "/metadata/name", "/metadata/namespace"].into_iter().all(same) {
-        return Err(Error::other("At least one of apiVersion, kind and name was changed"));
+    match ["/kind", "/apiVersion", "/metadata/name", "/metadata/namespace"].into_iter().all(same) {
+        true => Ok(()),
+        false => Err(Error::other("At least one of apiVersion, kind and name was changed")),
     }
+}
+
+async fn save(s: &Session, flags: &Flags, info: &Info, mut edited: Value) -> Result<()> {
+    same_object(info, &edited)?;
     if flags.save_config {
         edited = with_last_applied(&edited);
     }

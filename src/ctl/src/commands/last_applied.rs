@@ -1,8 +1,9 @@
-//! `apply view-last-applied` and `apply set-last-applied`: the configuration that client-side apply keeps.
+//! `apply view-last-applied`, `apply edit-last-applied` and `apply set-last-applied`: the configuration that client-side apply keeps.
 
 use serde_json::json;
 
 use super::apply::{LAST_APPLIED, with_last_applied};
+use super::edit;
 use crate::cli::{Files, Output, Select};
 use crate::error::{Error, Result};
 use crate::objects::Failed;
@@ -13,6 +14,8 @@ use crate::session::{MERGE, Session};
 pub enum Kind {
     /// Show the configuration that was applied last
     ViewLastApplied(View),
+    /// Edit it
+    EditLastApplied(Edit),
     /// Make it what files say
     SetLastApplied(Set),
 }
@@ -34,6 +37,22 @@ pub struct View {
 }
 
 #[derive(clap::Args)]
+pub struct Edit {
+    /// TYPE NAME… or TYPE/NAME…
+    args: Vec<String>,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    select: Select,
+    /// yaml or json
+    #[command(flatten)]
+    output: Output,
+    /// Who changes
+    #[arg(long, default_value = "kubectl-client-side-apply")]
+    field_manager: String,
+}
+
+#[derive(clap::Args)]
 pub struct Set {
     #[command(flatten)]
     files: Files,
@@ -50,6 +69,7 @@ pub struct Set {
 pub async fn run(s: &Session, kind: Kind) -> Result<()> {
     match kind {
         Kind::ViewLastApplied(flags) => view(s, flags).await,
+        Kind::EditLastApplied(flags) => edit_annotations(s, flags).await,
         Kind::SetLastApplied(flags) => set(s, flags).await,
     }
 }
@@ -79,6 +99,42 @@ async fn view(s: &Session, flags: View) -> Result<()> {
         }
     }
     failed.end()
+}
+
+/// What is shown in the editor is the annotation's configuration; what comes back replaces it, and nothing else.
+async fn edit_annotations(s: &Session, flags: Edit) -> Result<()> {
+    let mut failed = Failed::default();
+    let mut infos = s.infos(&flags.args, &flags.files, &flags.select, &mut failed).await?;
+    let live = infos.len();
+    infos.retain_mut(|info| match annotation(&info.object) {
+        Some(tree) => {
+            info.object = tree;
+            true
+        }
+        None => false,
+    });
+    if infos.is_empty() && live > 0 {
+        return Err(Error::other(
+            "no last-applied-configuration annotation found on resources, to create the annotation, use command `kubectl apply set-last-applied --create-annotation`",
+        ));
+    }
+    edit::edit(&infos, flags.output.output.as_deref(), failed, async |info, edited| {
+        edit::same_object(info, &edited)?;
+        if edited == info.object {
+            info.say("skipped");
+            return Ok(());
+        }
+        let configuration = with_last_applied(&edited)["metadata"]["annotations"][LAST_APPLIED].clone();
+        let patch = json!({"metadata": {"annotations": {LAST_APPLIED: configuration}}});
+        let saved = info.patch(s, MERGE, &patch, &[("fieldManager", &flags.field_manager)]).await?;
+        done(None, &saved, "edited", DryRun::None)
+    })
+    .await
+}
+
+/// The configuration that was applied last.
+fn annotation(object: &api::Value) -> Option<api::Value> {
+    serde_json::from_str(object["metadata"]["annotations"][LAST_APPLIED].as_str()?).ok()
 }
 
 async fn set(s: &Session, flags: Set) -> Result<()> {
@@ -111,4 +167,16 @@ async fn set(s: &Session, flags: Set) -> Result<()> {
         done(flags.output.output.as_deref(), &object, "configured", dry_run)?;
     }
     failed.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_annotation_is_a_configuration() {
+        let object = with_last_applied(&json!({"kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "1"}}));
+        assert_eq!(annotation(&object).map(|tree| tree["data"]["a"].clone()), Some("1".into()));
+        assert_eq!(annotation(&json!({"metadata": {"name": "x"}})), None);
+    }
 }

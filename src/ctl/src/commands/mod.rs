@@ -8,6 +8,7 @@ pub mod apply;
 pub mod auth;
 pub mod autoscale;
 pub mod certificate;
+pub mod cluster_info;
 pub mod config;
 pub mod cp;
 pub mod create;
@@ -28,6 +29,7 @@ pub mod migrate;
 pub mod patch;
 pub mod port_forward;
 pub mod proxy;
+pub mod reconcile;
 pub mod rollout;
 pub mod run;
 pub mod scale;
@@ -93,7 +95,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Logs(f) => logs::run(s, f).await,
         Command::ApiResources(f) => version::resources(s, f).await,
         Command::ApiVersions => version::versions(s).await,
-        Command::ClusterInfo => version::cluster_info(s).await,
+        Command::ClusterInfo(f) => cluster_info::run(s, f).await,
         Command::Completion { .. } | Command::Version(_) | Command::Config(_) => Ok(()),
     }
 }

@@ -1,6 +1,4 @@
-//! `version`, `api-resources`, `api-versions`, `cluster-info`.
-
-use std::io::IsTerminal;
+//! `version`, `api-resources`, `api-versions`.
 
 use api::Value;
 use serde_json::json;
@@ -145,27 +143,5 @@ pub async fn versions(s: &Session) -> Result<()> {
     all.extend(of.map(|v| text(v, "/groupVersion").to_owned()));
     all.sort();
     all.iter().for_each(|v| println!("{v}"));
-    Ok(())
-}
-
-pub async fn cluster_info(s: &Session) -> Result<()> {
-    let terminal = std::io::stdout().is_terminal();
-    let paint = |color: &str, t: &str| if terminal { format!("\x1b[0;{color}m{t}\x1b[0m") } else { t.to_owned() };
-    let (green, yellow) = (|t: &str| paint("32", t), |t: &str| paint("33", t));
-    let server = s.server();
-    let server = server.trim_end_matches('/');
-    println!("{} is running at {}", green("Kubernetes control plane"), yellow(server));
-    let query = [("labelSelector", "kubernetes.io/cluster-service=true")];
-    let services = s.list(&s.mapping("services").await?, "kube-system", &query).await?;
-    for service in list(&services, "/items") {
-        let labels = &service["metadata"]["labels"];
-        let name = labels["kubernetes.io/name"].as_str().unwrap_or(text(service, "/metadata/name"));
-        let port = list(service, "/spec/ports").first().map(|p| text(p, "/name")).filter(|p| !p.is_empty());
-        let port = port.map(|p| format!(":{p}")).unwrap_or_default();
-        let url =
-            format!("{server}/api/v1/namespaces/kube-system/services/{}{port}/proxy", text(service, "/metadata/name"));
-        println!("{} is running at {}", green(name), yellow(&url));
-    }
-    println!("\nTo further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.");
     Ok(())
 }
