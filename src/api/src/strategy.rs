@@ -97,6 +97,10 @@ pub trait Strategy: Send + Sync + 'static {
         errors.extend(self.validate_update(new, old));
         errors
     }
+    /// What the group and version of the request ask for beyond that, on create (`old` absent) and update.
+    fn validate_version(&self, _version: (&str, &str), _new: &Value, _old: Option<&Value>) -> Vec<field::Error> {
+        Vec::new()
+    }
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<field::Error> {
         Vec::new()
     }

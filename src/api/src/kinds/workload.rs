@@ -96,6 +96,35 @@ pub(crate) fn nonnegative(errors: &mut Vec<Error>, path: &Path, owner: &Value, k
     }
 }
 
+/// `ValidateDeploymentStatusUpdate` and its like: no counter below zero, none of `parts` above `replicas`, and the count of
+/// collisions only grows.
+pub(crate) fn status_update(new: &Value, old: &Value, counters: &[&str], parts: &[&str]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let (status, path) = (&new["status"], &Path::root("status"));
+    for key in counters.iter().chain(parts).chain(&["observedGeneration"]) {
+        nonnegative(&mut errors, path, status, key);
+    }
+    for key in parts {
+        if number(status, key) > number(status, "replicas") {
+            let detail = "cannot be greater than status.replicas";
+            errors.push(Error::invalid(&path.child(key), number(status, key), detail));
+        }
+    }
+    if parts.contains(&"availableReplicas") && number(status, "availableReplicas") > number(status, "readyReplicas") {
+        let detail = "cannot be greater than readyReplicas";
+        let at = path.child("availableReplicas");
+        errors.push(Error::invalid(&at, number(status, "availableReplicas"), detail));
+    }
+    nonnegative(&mut errors, path, status, "collisionCount");
+    if has(&old["status"], "collisionCount")
+        && number(status, "collisionCount") < number(&old["status"], "collisionCount")
+    {
+        let at = path.child("collisionCount");
+        errors.push(Error::invalid(&at, status["collisionCount"].clone(), "cannot be decremented"));
+    }
+    errors
+}
+
 /// `ValidateImmutableField` of `spec.selector`.
 pub(crate) fn immutable_selector(new: &Value, old: &Value) -> Vec<Error> {
     let (now, was) = (&new["spec"]["selector"], &old["spec"]["selector"]);

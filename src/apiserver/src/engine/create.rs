@@ -69,6 +69,7 @@ impl Engine {
         let kind = call.kind();
         let mut errors = validate_metadata(kind, tree);
         errors.extend(kind.strategy.validate(tree));
+        errors.extend(kind.strategy.validate_version((&call.served.group, &call.served.version), tree, None));
         if errors.is_empty() {
             return Ok(());
         }

@@ -92,6 +92,10 @@ impl Engine {
         }
         let mut errors = validate_metadata_update(kind, &tree, &old_tree);
         errors.extend(part.validate(kind, &tree, &old_tree));
+        if part == Part::Main {
+            let version = (&*call.served.group, &*call.served.version);
+            errors.extend(kind.strategy.validate_version(version, &tree, Some(&old_tree)));
+        }
         if !errors.is_empty() {
             return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
         }

@@ -76,6 +76,10 @@ impl Strategy for DaemonSet {
         workload::immutable_selector(new, old)
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        workload::status_update(new, old, DAEMON_COUNTERS, &[])
+    }
+
     fn columns(&self) -> &'static [Column] {
         const {
             &[
@@ -112,6 +116,16 @@ impl Strategy for DaemonSet {
         ]
     }
 }
+
+const DAEMON_COUNTERS: &[&str] = &[
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+];
 
 /// The counters that Go always writes.
 fn zeros() -> Value {

@@ -79,6 +79,15 @@ impl Strategy for Deployment {
         workload::scale(object)
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        workload::status_update(
+            new,
+            old,
+            &["replicas", "unavailableReplicas"],
+            &["updatedReplicas", "readyReplicas", "availableReplicas"],
+        )
+    }
+
     fn columns(&self) -> &'static [Column] {
         const {
             &[
@@ -193,6 +202,36 @@ mod tests {
             Deployment.validate_update(&new, &old)[0].to_string(),
             r#"spec.selector: Invalid value: {"matchLabels":{"app":"z"}}: field is immutable"#
         );
+    }
+
+    #[test]
+    fn a_status_adds_up() {
+        let of = |status: Value| json!({ "status": status });
+        let old = of(json!({"collisionCount": 2}));
+        for (status, want) in [
+            (json!({"replicas": 2, "readyReplicas": 2, "availableReplicas": 1, "collisionCount": 3}), ""),
+            (json!({"collisionCount": 1}), "status.collisionCount: Invalid value: 1: cannot be decremented"),
+            (
+                json!({"replicas": 1, "updatedReplicas": 2, "collisionCount": 2}),
+                "status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas",
+            ),
+            (
+                json!({"replicas": 2, "availableReplicas": 1, "collisionCount": 2}),
+                "status.availableReplicas: Invalid value: 1: cannot be greater than readyReplicas",
+            ),
+            (
+                json!({"replicas": -1, "collisionCount": 2}),
+                "status.replicas: Invalid value: -1: must be greater than or equal to 0; status.updatedReplicas: \
+                 Invalid value: 0: cannot be greater than status.replicas",
+            ),
+        ] {
+            let errors = Deployment.validate_status_update(&of(status.clone()), &old);
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert!(
+                errors.join("; ").starts_with(want) && errors.is_empty() == want.is_empty(),
+                "{status}: {errors:?}"
+            );
+        }
     }
 
     #[test]

@@ -51,6 +51,15 @@ impl Strategy for ReplicaSet {
         count(&object["status"]["replicas"]).to_string()
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        workload::status_update(
+            new,
+            old,
+            &["replicas"],
+            &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+        )
+    }
+
     fn columns(&self) -> &'static [Column] {
         REPLICA_COLUMNS
     }

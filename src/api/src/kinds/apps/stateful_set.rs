@@ -123,6 +123,15 @@ impl Strategy for StatefulSet {
         workload::scale(object)
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        workload::status_update(
+            new,
+            old,
+            &["replicas"],
+            &["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"],
+        )
+    }
+
     fn columns(&self) -> &'static [Column] {
         const {
             &[

@@ -88,7 +88,15 @@ impl Strategy for Job {
         let (spec, was, path) = (&new["spec"], &old["spec"], &Path::root("spec"));
         let mut errors = Vec::new();
         // an indexed job may be made larger or smaller together with its parallelism
-        let elastic = text(spec, "completionMode") == "Indexed" && spec["completions"] == spec["parallelism"];
+        let elastic = text(spec, "completionMode") == "Indexed";
+        if elastic
+            && has(spec, "completions")
+            && !same(&spec["completions"], &was["completions"])
+            && spec["completions"] != spec["parallelism"]
+        {
+            let detail = "can only be modified in tandem with spec.parallelism";
+            errors.push(field::Error::invalid(&path.child("completions"), spec["completions"].clone(), detail));
+        }
         for key in [
             "completions",
             "selector",
@@ -206,8 +214,22 @@ fn generated_selector(errors: &mut Vec<field::Error>, path: &Path, job: &Value) 
 /// What may change in the template of a suspended job that has not begun.
 fn scheduling_directives(before: &mut Value, now: &Value) {
     if let Some(spec) = child(before, "spec") {
-        for key in ["nodeSelector", "tolerations", "affinity", "schedulingGates"] {
+        for key in ["nodeSelector", "tolerations", "schedulingGates"] {
             copy(spec, &now["spec"], key);
+        }
+        // of affinity only that to nodes
+        let node = some(&now["spec"]["affinity"], "nodeAffinity").cloned();
+        match (has(spec, "affinity"), has(&now["spec"], "affinity")) {
+            (false, false) => {}
+            (false, true) => set(spec, "affinity", Some(json!({ "nodeAffinity": node }))),
+            (true, still) => {
+                if let Some(affinity) = child(spec, "affinity") {
+                    set(affinity, "nodeAffinity", node);
+                }
+                if !still && entries(spec, "affinity").all(|(_, v)| v.is_null()) {
+                    set(spec, "affinity", None);
+                }
+            }
         }
     }
     if let Some(metadata) = child(before, "metadata") {
@@ -260,5 +282,31 @@ mod tests {
         assert!(Job.validate_update(&new, &j)[0].to_string().starts_with("spec.template: Invalid value"));
         assert_eq!(Job.cells(&j, 0)[2], "0/1");
         assert_eq!(Job.cells(&j, 0)[1], "Running");
+    }
+    #[test]
+    fn what_of_a_job_may_change() {
+        let mut old = defaulted(&Job, job());
+        old["spec"]["completionMode"] = json!("Indexed");
+        let mut new = old.clone();
+        new["spec"]["completions"] = json!(3);
+        assert_eq!(
+            Job.validate_update(&new, &old)[0].to_string(),
+            "spec.completions: Invalid value: 3: can only be modified in tandem with spec.parallelism"
+        );
+        new["spec"]["parallelism"] = json!(3);
+        assert!(Job.validate_update(&new, &old).is_empty());
+        for (affinity, suspended, allowed) in [
+            (json!({"nodeAffinity": {"a": 1}}), true, true),
+            (json!({"nodeAffinity": {"a": 1}}), false, false),
+            (json!({"podAffinity": {"a": 1}}), true, false),
+        ] {
+            let (mut new, mut old) = (old.clone(), old.clone());
+            old["spec"]["suspend"] = json!(suspended);
+            new["spec"]["template"]["spec"]["affinity"] = affinity.clone();
+            assert_eq!(Job.validate_update(&new, &old).is_empty(), allowed, "{affinity}");
+            old["spec"]["template"]["spec"]["affinity"] = affinity;
+            new["spec"]["template"]["spec"]["affinity"] = Value::Null;
+            assert_eq!(Job.validate_update(&new, &old).is_empty(), allowed);
+        }
     }
 }

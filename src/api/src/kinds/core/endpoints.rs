@@ -6,7 +6,7 @@ use super::super::net;
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{NONE, name};
-use crate::kinds::tree::{items, items_mut, number, or_zero, text};
+use crate::kinds::tree::{items, items_mut, number, or_zero, same, some, text};
 use crate::names;
 use crate::strategy::{AGE, Column, NAME, age};
 
@@ -45,6 +45,10 @@ impl Strategy for Endpoints {
                         let wrong = names::dns_label(host, false);
                         errors.extend(wrong.iter().map(|e| field::Error::invalid(&path.child("hostname"), host, e)));
                     }
+                    if let Some(node) = some(address, "nodeName").and_then(Value::as_str) {
+                        let wrong = names::dns_subdomain(node, false);
+                        errors.extend(wrong.iter().map(|e| field::Error::invalid(&path.child("nodeName"), node, e)));
+                    }
                 }
             }
             let ports = items(subset, "ports");
@@ -62,9 +66,18 @@ impl Strategy for Endpoints {
                 }
                 net::port_number(&mut errors, &path.child("port"), number(port, "port"));
                 net::protocol(&mut errors, &path.child("protocol"), text(port, "protocol"));
+                if let Some(of) = some(port, "appProtocol").and_then(Value::as_str) {
+                    let wrong = names::qualified_name(of);
+                    errors.extend(wrong.iter().map(|e| field::Error::invalid(&path.child("appProtocol"), of, e)));
+                }
             }
         }
         errors
+    }
+
+    /// What is there already may stay as it is.
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        if same(&new["subsets"], &old["subsets"]) { Vec::new() } else { self.validate(new) }
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -101,6 +114,19 @@ fn shown(object: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_wrong_is_said_once_it_changes() {
+        let of = |host: &str| {
+            json!({"subsets": [{"addresses": [{"ip": "10.0.0.1", "nodeName": host}],
+                "ports": [{"port": 80, "protocol": "TCP", "appProtocol": host}]}]})
+        };
+        assert!(Endpoints.validate(&of("a")).is_empty());
+        let fields: Vec<String> = Endpoints.validate(&of("_")).into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["subsets[0].addresses[0].nodeName", "subsets[0].ports[0].appProtocol"]);
+        assert!(Endpoints.check_update(&of("_"), &of("_")).is_empty());
+        assert_eq!(Endpoints.check_update(&of("_"), &of("a")).len(), 2);
+    }
 
     #[test]
     fn three_are_shown_and_the_rest_counted() {

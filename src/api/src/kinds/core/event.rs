@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{UNKNOWN, name, since};
-use crate::kinds::tree::{has, number, text};
+use crate::kinds::tree::{has, number, same, some, text};
 use crate::names;
 use crate::strategy::{Column, NAME, field_text};
 
@@ -36,6 +36,18 @@ impl Strategy for Event {
         errors.extend(wrong.iter().map(|e| field::Error::invalid(&Path::root("namespace"), own, e)));
         if new_style {
             validate_new_style(&mut errors, event);
+        }
+        errors
+    }
+
+    /// `events.k8s.io/v1` asks for more than the versions before it.
+    fn validate_version(&self, version: (&str, &str), new: &Value, old: Option<&Value>) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        if version == ("events.k8s.io", "v1") {
+            match old {
+                None => validate_strictly(&mut errors, new),
+                Some(old) => validate_change(&mut errors, new, old),
+            }
         }
         errors
     }
@@ -153,10 +165,111 @@ fn validate_new_style(errors: &mut Vec<field::Error>, event: &Value) {
     }
 }
 
+/// `validateV1EventSeries`
+fn validate_series(errors: &mut Vec<field::Error>, event: &Value) {
+    let Some(series) = some(event, "series") else { return };
+    let path = Path::root("series");
+    if number(series, "count") < 2 {
+        errors.push(field::Error::invalid(&path.child("count"), "", "should be at least 2"));
+    }
+    if !has(series, "lastObservedTime") {
+        errors.push(field::Error::required(&path.child("lastObservedTime"), ""));
+    }
+}
+
+/// `ValidateEventCreate` of `events.k8s.io/v1`: nothing of the old style.
+fn validate_strictly(errors: &mut Vec<field::Error>, event: &Value) {
+    validate_series(errors, event);
+    if !has(event, "eventTime") {
+        errors.push(field::Error::required(&Path::root("eventTime"), ""));
+    }
+    let kind = text(event, "type");
+    if !matches!(kind, "Normal" | "Warning") {
+        errors.push(field::Error::invalid(&Path::root("type"), "", format!("has invalid value: {kind}")));
+    }
+    let source = &event["source"];
+    for (key, set) in [
+        ("firstTimestamp", has(event, "firstTimestamp")),
+        ("lastTimestamp", has(event, "lastTimestamp")),
+        ("count", number(event, "count") != 0),
+        ("source", !text(source, "component").is_empty() || !text(source, "host").is_empty()),
+    ] {
+        if set {
+            errors.push(field::Error::invalid(&Path::root(key), "", "needs to be unset"));
+        }
+    }
+}
+
+/// `ValidateEventUpdate` of `events.k8s.io/v1`: only its series goes on.
+fn validate_change(errors: &mut Vec<field::Error>, new: &Value, old: &Value) {
+    if !same(&new["series"], &old["series"]) {
+        validate_series(errors, new);
+    }
+    for key in [
+        "involvedObject",
+        "reason",
+        "message",
+        "source",
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "type",
+        "eventTime",
+        "action",
+        "related",
+        "reportingController",
+        "reportingInstance",
+    ] {
+        let stored = if key == "reportingController" { "reportingComponent" } else { key };
+        if !same(&new[stored], &old[stored]) {
+            errors.push(field::Error::invalid(&Path::root(key), new[stored].clone(), "field is immutable"));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_new_version_asks_for_more() {
+        let event = |change: Value| {
+            let mut e = json!({"metadata": {"name": "x", "namespace": "n"}, "eventTime": "2026-01-01T00:00:00.000000Z",
+                "involvedObject": {"kind": "Pod", "namespace": "n"}, "type": "Normal", "reason": "r", "action": "a",
+                "reportingComponent": "c", "reportingInstance": "i"});
+            for (k, v) in change.as_object().into_iter().flatten() {
+                e[k] = v.clone();
+            }
+            e
+        };
+        const NEW: (&str, &str) = ("events.k8s.io", "v1");
+        let texts = |all: Vec<field::Error>| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (change, want) in [
+            (json!({}), ""),
+            (json!({"eventTime": null}), "eventTime: Required value"),
+            (json!({"type": "Odd"}), "type: Invalid value: \"\": has invalid value: Odd"),
+            (json!({"count": 2}), "count: Invalid value: \"\": needs to be unset"),
+            (json!({"source": {"host": "h"}}), "source: Invalid value: \"\": needs to be unset"),
+            (
+                json!({"series": {"count": 1, "lastObservedTime": "x"}}),
+                "series.count: Invalid value: \"\": should be at least 2",
+            ),
+            (json!({"series": {"count": 2}}), "series.lastObservedTime: Required value"),
+        ] {
+            let got = texts(Event.validate_version(NEW, &event(change.clone()), None)).join("; ");
+            assert_eq!(got, want, "{change}");
+            assert!(Event.validate_version(("", "v1"), &event(change), None).is_empty());
+        }
+        let old = event(json!({}));
+        let series = event(json!({"series": {"count": 2, "lastObservedTime": "x"}}));
+        assert!(Event.validate_version(NEW, &series, Some(&old)).is_empty());
+        let other = event(json!({"reportingComponent": "d"}));
+        assert_eq!(
+            texts(Event.validate_version(NEW, &other, Some(&old))),
+            [r#"reportingController: Invalid value: "d": field is immutable"#]
+        );
+    }
 
     #[test]
     fn events_read_as_upstreams() {

@@ -1,13 +1,15 @@
 //! Nodes.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::super::net;
 use super::taint;
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::resources::round_list;
 use crate::kinds::table::{NONE, UNKNOWN, join, name};
-use crate::kinds::tree::{child, entries, flag, has, items, same, text};
+use crate::kinds::tree::{child, entries, flag, has, items, text};
+use crate::quantity::Quantity;
 use crate::strategy::{AGE, Column, NAME, age};
 
 pub(super) struct Node;
@@ -21,6 +23,15 @@ impl Strategy for Node {
                 status["allocatable"] = status["capacity"].clone();
             }
         }
+        // one field and a list of the same: `Convert_v1_NodeSpec_To_core_NodeSpec`
+        if let Some(spec) = child(node, "spec") {
+            match (text(spec, "podCIDR"), items(spec, "podCIDRs")) {
+                ("", [first, ..]) => spec["podCIDR"] = first.clone(),
+                (one, []) if !one.is_empty() => spec["podCIDRs"] = json!([one]),
+                (one, [first, ..]) if first != one => spec["podCIDRs"] = json!([one]),
+                _ => {}
+            }
+        }
     }
 
     /// A kubelet registers its node with the status it has.
@@ -28,18 +39,49 @@ impl Strategy for Node {
 
     fn validate(&self, node: &Value) -> Vec<field::Error> {
         let mut errors = Vec::new();
-        taint::validate(&mut errors, &Path::root("spec").child("taints"), items(&node["spec"], "taints"));
+        let (path, spec) = (Path::root("spec"), &node["spec"]);
+        taint::validate(&mut errors, &path.child("taints"), items(spec, "taints"));
+        amounts(&mut errors, node);
+        let (list, at) = (items(spec, "podCIDRs"), path.child("podCIDRs"));
+        let networks: Vec<_> = list
+            .iter()
+            .enumerate()
+            .filter_map(|(i, n)| net::cidr(&mut errors, &at.index(i), n.as_str().unwrap_or_default()))
+            .collect();
+        let families = networks.iter().filter(|n| n.addr().is_ipv6()).count();
+        if list.len() > 2 || networks.len() == 2 && families != 1 {
+            let detail = "may specify no more than one CIDR for each IP family";
+            errors.push(field::Error::invalid(&at, list.to_vec(), detail));
+        }
         errors
+    }
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let mut errors = Vec::new();
+        taint::validate(&mut errors, &Path::root("spec").child("taints"), items(&new["spec"], "taints"));
+        errors.extend(self.validate_update(new, old));
+        errors
+    }
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        self.validate_update(new, old)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         let mut errors = Vec::new();
         let path = Path::root("spec");
         let (spec, was) = (&new["spec"], &old["spec"]);
-        for field in ["podCIDR", "podCIDRs"] {
-            if has(was, field) && !same(&spec[field], &was[field]) {
-                let detail = "node updates may not change podCIDR except from \"\" to valid";
-                errors.push(field::Error::forbidden(&path.child(field), detail));
+        amounts(&mut errors, new);
+        let addresses = items(&new["status"], "addresses");
+        let (status, doubled) = (Path::root("status"), |i: usize| addresses[..i].contains(&addresses[i]));
+        for i in (0..addresses.len()).filter(|i| doubled(*i)) {
+            errors.push(field::Error::duplicate(&status.child("addresses").index(i), addresses[i].clone()));
+        }
+        let (now, before, at) = (items(spec, "podCIDRs"), items(was, "podCIDRs"), path.child("podCIDRs"));
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        if !before.is_empty() && now.len() != before.len() {
+            errors.push(field::Error::forbidden(&at, detail));
+        } else {
+            for (i, _) in now.iter().zip(before).enumerate().filter(|(_, (n, b))| n != b) {
+                errors.push(field::Error::forbidden(&at.index(i), detail));
             }
         }
         if !text(was, "providerID").is_empty() && spec["providerID"] != was["providerID"] {
@@ -78,6 +120,20 @@ impl Strategy for Node {
             known("kernelVersion"),
             known("containerRuntimeVersion"),
         ]
+    }
+}
+
+/// `validateNodeResources`
+fn amounts(errors: &mut Vec<field::Error>, node: &Value) {
+    let status = Path::root("status");
+    for list in ["capacity", "allocatable"] {
+        let path = status.child(list);
+        for (name, amount) in entries(&node["status"], list) {
+            if Quantity::from_tree(amount).is_ok_and(|q| q < Quantity::default()) {
+                let detail = "must be greater than or equal to 0";
+                errors.push(field::Error::invalid(&path.key(name), amount.clone(), detail));
+            }
+        }
     }
 }
 
@@ -132,6 +188,37 @@ mod tests {
         assert_eq!(row[2], "b,control-plane");
         assert_eq!([&row[5], &row[6], &row[7]], ["10.0.0.1", "<none>", "<unknown>"]);
         assert_eq!(Node.cells(&json!({"metadata": {}}), 0)[1], "Unknown");
+    }
+
+    #[test]
+    fn networks_and_amounts_are_checked() {
+        let made = |spec: Value| {
+            let mut node = json!({ "spec": spec });
+            Node.default(&mut node);
+            node
+        };
+        assert_eq!(made(json!({"podCIDR": "10.0.0.0/24"}))["spec"]["podCIDRs"], json!(["10.0.0.0/24"]));
+        assert_eq!(made(json!({"podCIDRs": ["10.0.0.0/24"]}))["spec"]["podCIDR"], "10.0.0.0/24");
+        let texts = |all: Vec<field::Error>| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let two = made(json!({"podCIDRs": ["10.0.0.0/24", "10.0.1.0/24"]}));
+        assert_eq!(
+            texts(Node.validate(&two)),
+            [
+                r#"spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24"]: may specify no more than one CIDR for each IP family"#
+            ]
+        );
+        let dual = made(json!({"podCIDRs": ["10.0.0.0/24", "fd00::/64"]}));
+        assert!(Node.validate(&dual).is_empty());
+        let one = made(json!({"podCIDR": "10.0.0.0/24"}));
+        let detail = "Forbidden: node updates may not change podCIDR except from \"\" to valid";
+        assert_eq!(texts(Node.validate_update(&one, &dual)), [format!("spec.podCIDRs: {detail}")]);
+        let other = made(json!({"podCIDR": "10.1.0.0/24"}));
+        assert_eq!(texts(Node.validate_update(&other, &one)), [format!("spec.podCIDRs[0]: {detail}")]);
+        let address = json!({"type": "InternalIP", "address": "10.0.0.1"});
+        let status = json!({"status": {"capacity": {"cpu": "-1"}, "addresses": [address, address]}});
+        let fields: Vec<String> =
+            Node.validate_status_update(&status, &json!({})).into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["status.capacity[cpu]", "status.addresses[1]"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod defaults;
 mod env;
 mod probe;
 mod qos;
+mod status;
 mod table;
 mod update;
 mod validation;
@@ -52,9 +53,16 @@ impl Strategy for Pod {
         if let Some(metadata) = new.get_mut("metadata") {
             copy(metadata, &old["metadata"], "ownerReferences");
         }
-        if let (Some(status), true) = (new.get_mut("status"), has(&old["status"], "qosClass")) {
-            copy(status, &old["status"], "qosClass");
+        if let Some(status) = new.get_mut("status") {
+            // old kubelets leave it out
+            if text(status, "qosClass").is_empty() && has(&old["status"], "qosClass") {
+                copy(status, &old["status"], "qosClass");
+            }
+            status::keep_observed(status, &old["status"]);
         }
+    }
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        status::validate(new, old)
     }
 
     fn validate(&self, pod: &Value) -> Vec<field::Error> {
