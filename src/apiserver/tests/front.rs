@@ -9,8 +9,11 @@ use std::time::Duration;
 use apiserver::Options;
 use apiserver::audit::{self, Audit};
 use apiserver::fairness::Fairness;
+use apiserver::profile::CpuProfiler;
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use support::{Cluster, soon};
+use tokio::sync::Notify;
 
 const CMS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -133,4 +136,62 @@ async fn fairness_and_anonymous_users_are_options() {
     let metrics = c.get("/metrics").await.text();
     let dispatched = "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"exempt\"}";
     assert!(metrics.lines().any(|l| l.starts_with(dispatched) && !l.ends_with(" 0")), "{metrics}");
+}
+
+/// Ends a profile when it is told to.
+#[derive(Default, Clone)]
+struct Watch {
+    begun: Arc<Notify>,
+    end: Arc<Notify>,
+}
+
+#[async_trait]
+impl CpuProfiler for Watch {
+    async fn profile(&self, duration: Duration) -> Result<Vec<u8>, String> {
+        if duration == Duration::from_secs(1) {
+            return Err("no".into());
+        }
+        self.begun.notify_one();
+        self.end.notified().await;
+        Ok(duration.as_secs().to_string().into_bytes())
+    }
+}
+
+#[tokio::test]
+async fn profiles_are_taken_one_at_a_time() {
+    const PROFILE: &str = "/debug/pprof/profile";
+    let off = Cluster::start().await;
+    for path in ["/debug/pprof/", "/debug/pprof/heap", PROFILE] {
+        assert_eq!(off.get(path).await.code, 404, "{path}");
+    }
+
+    let watch = Watch::default();
+    let fairness = Some(Arc::new(Fairness::new()));
+    let profiling: Option<Box<dyn CpuProfiler>> = Some(Box::new(watch.clone()));
+    let c = Cluster::with_options(Options { fairness, profiling, ..Options::default() }).await;
+    assert_eq!(c.get("/debug/pprof").await.headers["location"], "/debug/pprof/");
+    assert!(c.get("/debug/pprof/").await.text().contains("href=\"profile\""));
+    assert_eq!((c.get("/debug/pprof/x").await.code, c.get("/debug/pprofx").await.code), (404, 404));
+    assert_eq!(c.json("POST", PROFILE, json!({})).await.code, 405);
+
+    let refused = |why: &str| (500, format!("Could not enable CPU profiling: {why}\n"));
+    let told = async |query: &str| {
+        let answer = c.get(&format!("{PROFILE}{query}")).await;
+        (answer.code, answer.text())
+    };
+    let other = async {
+        soon(watch.begun.notified()).await;
+        assert_eq!(told("?seconds=2").await, refused("cpu profiling already in use"));
+        watch.end.notify_one();
+    };
+    let (first, ()) = tokio::join!(told(""), other);
+    assert_eq!(first, (200, "30".into()));
+    assert_eq!(told("?seconds=1").await, refused("no"));
+    assert_eq!(told("?seconds=100000").await.0, 400);
+
+    c.made(CMS, cm("a", "x")).await;
+    let heap = c.get("/debug/pprof/heap?debug=1").await.text();
+    let line = heap.lines().find(|l| l.ends_with(" objects / configmaps / default")).expect("a line of it");
+    assert_eq!(line.split_whitespace().nth(1), Some("1"), "{heap}");
+    assert!(c.get("/debug/pprof/heap").await.bytes.starts_with(&[0x1f, 0x8b]));
 }

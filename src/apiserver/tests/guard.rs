@@ -220,6 +220,7 @@ async fn who_asks_decides_what_is_answered() {
     .await;
     assert_eq!(c.bare("/api/v1/namespaces/default/secrets", &with).await.0, 403, "view shows no secrets");
     assert_eq!(c.bare("/api/v1/namespaces/kube-system/pods", &with).await.0, 403);
+    assert_eq!(c.bare("/debug/pprof/heap", &with).await.0, 403);
 
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
         "spec": {"token": token["status"]["token"]}});

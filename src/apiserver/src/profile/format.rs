@@ -19,16 +19,17 @@ pub struct Mapping {
     pub path: String,
     /// In hexadecimal digits; empty: unknown.
     pub build_id: String,
+    /// Whether its addresses come with names: then nobody need look them up.
+    pub named: bool,
 }
 
 pub struct Profile {
     out: Vec<u8>,
     strings: HashMap<String, u64>,
-    /// By the places of their mappings.
-    addresses: HashMap<(u64, u64), u64>,
-    names: HashMap<String, u64>,
+    functions: HashMap<String, u64>,
+    /// By mapping, address and function; 0: none.
+    locations: HashMap<(u64, u64, u64), u64>,
     mappings: u64,
-    locations: u64,
 }
 
 /// Fields of a `Profile`.
@@ -82,10 +83,9 @@ impl Profile {
         let mut this = Profile {
             out: Vec::new(),
             strings: HashMap::new(),
-            addresses: HashMap::new(),
-            names: HashMap::new(),
+            functions: HashMap::new(),
+            locations: HashMap::new(),
             mappings: 0,
-            locations: 0,
         };
         this.string("");
         for (kind, unit) in types {
@@ -118,36 +118,43 @@ impl Profile {
     pub fn mapping(&mut self, mapping: &Mapping) -> u64 {
         self.mappings += 1;
         let (path, build_id) = (self.string(&mapping.path), self.string(&mapping.build_id));
-        let Mapping { start, end, offset, .. } = *mapping;
-        let fields = message(&[(1, self.mappings), (2, start), (3, end), (4, offset), (5, path), (6, build_id)]);
+        let Mapping { start, end, offset, named, .. } = *mapping;
+        let (id, named) = (self.mappings, u64::from(named));
+        let fields = [(1, id), (2, start), (3, end), (4, offset), (5, path), (6, build_id), (7, named)];
+        let fields = message(&fields);
         bytes(&mut self.out, MAPPING, &fields);
         self.mappings
     }
 
-    /// A location in a mapping, or with 0 in none.
-    pub fn address(&mut self, mapping: u64, address: u64) -> u64 {
-        if let Some(id) = self.addresses.get(&(mapping, address)) {
+    fn function(&mut self, name: &str) -> u64 {
+        if let Some(id) = self.functions.get(name) {
             return *id;
         }
-        self.locations += 1;
-        bytes(&mut self.out, LOCATION, &message(&[(1, self.locations), (2, mapping), (3, address)]));
-        self.addresses.insert((mapping, address), self.locations);
-        self.locations
+        let (id, text) = (self.functions.len() as u64 + 1, self.string(name));
+        // mangled or not: readers see to it where both names are the same
+        bytes(&mut self.out, FUNCTION, &message(&[(1, id), (2, text), (3, text)]));
+        self.functions.insert(name.to_owned(), id);
+        id
+    }
+
+    /// A location in a mapping, or with 0 in none, and in a function where that is known.
+    pub fn address(&mut self, mapping: u64, address: u64, function: Option<&str>) -> u64 {
+        let function = function.map_or(0, |name| self.function(name));
+        let next = self.locations.len() as u64 + 1;
+        let id = *self.locations.entry((mapping, address, function)).or_insert(next);
+        if id == next {
+            let mut location = message(&[(1, id), (2, mapping), (3, address)]);
+            if function != 0 {
+                bytes(&mut location, 4, &message(&[(1, function)]));
+            }
+            bytes(&mut self.out, LOCATION, &location);
+        }
+        id
     }
 
     /// A location that has a name and no address.
     pub fn name(&mut self, name: &str) -> u64 {
-        if let Some(id) = self.names.get(name) {
-            return *id;
-        }
-        self.locations += 1;
-        let (id, text) = (self.locations, self.string(name));
-        bytes(&mut self.out, FUNCTION, &message(&[(1, id), (2, text), (3, text)]));
-        let mut location = message(&[(1, id)]);
-        bytes(&mut location, 4, &message(&[(1, id)]));
-        bytes(&mut self.out, LOCATION, &location);
-        self.names.insert(name.to_owned(), id);
-        id
+        self.address(0, 0, Some(name))
     }
 
     /// `locations`: the innermost first. `values`: one for each type. `labels`: keys and their values.
@@ -267,10 +274,17 @@ pub(super) mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut profile = Profile::new(&[("samples", "count"), ("cpu", "nanoseconds")], 10_000_000);
-        let mapping = Mapping { start: 0x1000, end: 0x9000, offset: 0, path: "/bin/x".into(), build_id: "ab".into() };
+        let mapping = Mapping {
+            start: 0x1000,
+            end: 0x9000,
+            offset: 0,
+            path: "/bin/x".into(),
+            build_id: "ab".into(),
+            named: false,
+        };
         let x = profile.mapping(&mapping);
-        let (a, b, named) = (profile.address(x, 0x1234), profile.address(0, 0x99), profile.name("main"));
-        assert_eq!((profile.address(x, 0x1234), profile.name("main")), (a, named));
+        let (a, b, named) = (profile.address(x, 0x1234, None), profile.address(0, 0x99, None), profile.name("main"));
+        assert_eq!((profile.address(x, 0x1234, None), profile.name("main")), (a, named));
         profile.sample(&[a, named], &[2, 20_000_000], &[("thread", "worker")]);
         profile.sample(&[b], &[1, 0], &[]);
         let (types, samples) = read(&profile.finish(SystemTime::now(), Duration::from_secs(1)));

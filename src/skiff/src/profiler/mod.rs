@@ -10,6 +10,8 @@
 
 // where stacks can be walked
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod elf;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod modules;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod sampler;

@@ -1,10 +1,10 @@
 //! What code a process has mapped, and how its stacks are walked: from the tables for exceptions that every binary carries,
 //! stripped or not.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use apiserver::profile::Mapping;
 use framehop::{
@@ -13,15 +13,15 @@ use framehop::{
 };
 use nix::unistd::Pid;
 
+use super::elf::{Elf, Symbols};
 use super::thread::Registers;
 
 /// How deep a stack is followed.
 const DEEPEST: usize = 256;
-/// No table is larger.
-const LARGEST: u64 = 256 << 20;
 
 pub struct Modules {
-    mappings: Vec<Mapping>,
+    /// With what their addresses are more than those in the file, and the names there, where they are known.
+    mappings: Vec<(Mapping, u64, Option<Symbols>)>,
     unwinder: UnwinderNative<Vec<u8>, MayAllocateDuringUnwind>,
     cache: CacheNative<MayAllocateDuringUnwind>,
 }
@@ -38,19 +38,29 @@ impl Modules {
             let own = mapping.path.as_bytes() == name.as_os_str().as_encoded_bytes();
             let file = File::open(if own { &program } else { &mapping.path });
             // a file that cannot be read leaves frame pointers
-            if let Ok((module, build_id)) = file.and_then(|f| module(&f, &mapping)) {
-                mapping.build_id = build_id;
-                unwinder.add_module(module);
+            let (mut bias, mut symbols) = (0, None);
+            if let Ok(code) = file.and_then(|f| read(&f, &mapping, own)) {
+                mapping.build_id = code.build_id;
+                mapping.named = code.symbols.is_some();
+                (bias, symbols) = (code.bias, code.symbols);
+                unwinder.add_module(code.module);
             }
             let place = if own { 0 } else { mappings.len() };
-            mappings.insert(place, mapping);
+            mappings.insert(place, (mapping, bias, symbols));
         }
         Ok(Modules { mappings, unwinder, cache: CacheNative::new() })
     }
 
     /// The program's own first.
-    pub fn mappings(&self) -> &[Mapping] {
-        &self.mappings
+    pub fn mappings(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.iter().map(|(mapping, ..)| mapping)
+    }
+
+    /// The place of the mapping that `address` is in, and the function.
+    pub fn find(&self, address: u64) -> Option<(usize, Option<Cow<'_, str>>)> {
+        let place = self.mappings().position(|m| (m.start..m.end).contains(&address))?;
+        let (_, bias, symbols) = &self.mappings[place];
+        Some((place, symbols.as_ref().and_then(|s| s.at(address.wrapping_sub(*bias)))))
     }
 
     /// The addresses of a stack, the innermost first; each is within the instruction that calls the one before.
@@ -87,14 +97,27 @@ fn executable(line: &str) -> Option<Mapping> {
     let (permissions, offset) = (words.next()?, number(words.next()?)?);
     let path = words.nth(2)?.trim_start();
     (permissions.contains('x') && path.starts_with('/')).then_some(())?;
-    Some(Mapping { start: number(start)?, end: number(end)?, offset, path: path.into(), build_id: String::new() })
+    Some(Mapping {
+        start: number(start)?,
+        end: number(end)?,
+        offset,
+        path: path.into(),
+        build_id: String::new(),
+        named: false,
+    })
 }
 
-/// A section of a file: its address there, and what is in it.
-type Section = (Range<u64>, Vec<u8>);
+/// What a file says of the code in it.
+struct Code {
+    module: Module<Vec<u8>>,
+    bias: u64,
+    build_id: String,
+    symbols: Option<Symbols>,
+}
 
-/// The unwind tables of what `mapping` maps, and the build id.
-fn module(file: &File, mapping: &Mapping) -> io::Result<(Module<Vec<u8>>, String)> {
+/// Of the file that `mapping` maps. What libraries offer is enough to name most of their functions; the program (`own`) has its
+/// symbols or has been stripped, and then a copy that has not can be given to the reader of the profile.
+fn read(file: &File, mapping: &Mapping, own: bool) -> io::Result<Code> {
     let elf = Elf::open(file)?;
     let bias = elf.bias(mapping).ok_or(io::ErrorKind::InvalidData)?;
     let section = |name: &str| -> io::Result<(Option<Range<u64>>, Option<Vec<u8>>)> {
@@ -114,87 +137,12 @@ fn module(file: &File, mapping: &Mapping) -> io::Result<(Module<Vec<u8>>, String
     // the identifier comes after three numbers and the owner's name
     let build_id = note.and_then(|n| n.get(16..).map(|id| id.iter().map(|b| format!("{b:02x}")).collect()));
     let range = mapping.start..mapping.end;
-    Ok((Module::new(mapping.path.clone(), range, bias, info), build_id.unwrap_or_default()))
-}
-
-/// What the headers of a 64-bit ELF file say.
-struct Elf<'a> {
-    file: &'a File,
-    /// Names, addresses, offsets, sizes.
-    sections: Vec<(String, u64, u64, u64)>,
-    /// Offsets in the file and addresses of what is executable.
-    code: Vec<(u64, u64)>,
-}
-
-fn number<const N: usize>(bytes: &[u8], at: usize) -> io::Result<u64> {
-    let found = bytes.get(at..at + N).ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(found.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
-}
-
-fn read(file: &File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
-    if size > LARGEST {
-        return Err(io::ErrorKind::InvalidData.into());
+    let mut symbols = elf.symbols(".symtab", ".strtab")?;
+    if symbols.is_none() && !own {
+        symbols = elf.symbols(".dynsym", ".dynstr")?;
     }
-    let mut out = vec![0; size as usize];
-    file.read_exact_at(&mut out, offset)?;
-    Ok(out)
-}
-
-impl<'a> Elf<'a> {
-    fn open(file: &'a File) -> io::Result<Elf<'a>> {
-        const EXECUTABLE: u64 = 1;
-        const LOAD: u64 = 1;
-        let head = read(file, 0, 64)?;
-        if !head.starts_with(b"\x7fELF\x02\x01") {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let table = |offset, size, count| -> io::Result<(Vec<u8>, usize)> {
-            let size = number::<2>(&head, size)?;
-            let all = read(file, number::<8>(&head, offset)?, size * number::<2>(&head, count)?)?;
-            Ok((all, size.max(64) as usize))
-        };
-        let mut code = Vec::new();
-        let size = number::<2>(&head, 54)?.max(56) as usize;
-        let (segments, _) = table(32, 54, 56)?;
-        for s in segments.chunks_exact(size) {
-            if number::<4>(s, 0)? == LOAD && number::<4>(s, 4)? & EXECUTABLE != 0 {
-                code.push((number::<8>(s, 8)?, number::<8>(s, 16)?));
-            }
-        }
-        let (headers, size) = table(40, 58, 60)?;
-        let all: Vec<&[u8]> = headers.chunks_exact(size).collect();
-        let place = |s: &[u8]| -> io::Result<(u64, u64, u64)> {
-            Ok((number::<8>(s, 16)?, number::<8>(s, 24)?, number::<8>(s, 32)?))
-        };
-        let names = all.get(number::<2>(&head, 62)? as usize).ok_or(io::ErrorKind::InvalidData)?;
-        let (_, offset, length) = place(names)?;
-        let names = read(file, offset, length)?;
-        let mut sections = Vec::with_capacity(all.len());
-        for s in all {
-            let name = names.get(number::<4>(s, 0)? as usize..).unwrap_or_default();
-            let name = name.split(|b| *b == 0).next().unwrap_or_default();
-            let (address, offset, size) = place(s)?;
-            sections.push((String::from_utf8_lossy(name).into_owned(), address, offset, size));
-        }
-        Ok(Elf { file, sections, code })
-    }
-
-    fn section(&self, name: &str) -> io::Result<Option<Section>> {
-        let Some((_, address, offset, size)) = self.sections.iter().find(|(n, ..)| n == name) else { return Ok(None) };
-        Ok(Some((*address..address + size, read(self.file, *offset, *size)?)))
-    }
-
-    fn place(&self, name: &str) -> Option<Range<u64>> {
-        let (_, address, _, size) = self.sections.iter().find(|(n, ..)| n == name)?;
-        Some(*address..address + size)
-    }
-
-    /// What is to be added to the file's addresses where `mapping` maps it.
-    fn bias(&self, mapping: &Mapping) -> Option<u64> {
-        let down = |n: u64| n & !0xfff;
-        let (offset, address) = self.code.iter().find(|(offset, _)| down(*offset) == mapping.offset)?;
-        Some(mapping.start.wrapping_sub(address - (offset - down(*offset))))
-    }
+    let module = Module::new(mapping.path.clone(), range, bias, info);
+    Ok(Code { module, bias, build_id: build_id.unwrap_or_default(), symbols })
 }
 
 #[cfg(test)]
@@ -214,9 +162,14 @@ mod tests {
     #[test]
     fn this_program_can_be_read() {
         let modules = Modules::of(Pid::this()).unwrap();
-        let own = &modules.mappings()[0];
+        let own = modules.mappings().next().unwrap();
         assert_eq!(own.path, std::env::current_exe().unwrap().to_str().unwrap());
-        assert!(module(&File::open(&own.path).unwrap(), own).is_ok());
+        assert!(own.named && !own.build_id.is_empty());
+        // where this function is
+        let here = this_program_can_be_read as fn() as usize as u64;
+        let (place, name) = modules.find(here).unwrap();
+        assert!(place == 0 && name.unwrap().contains("this_program_can_be_read"));
+        assert!(modules.find(8).is_none());
         assert!(Elf::open(&File::open("/proc/self/status").unwrap()).is_err());
     }
 }
