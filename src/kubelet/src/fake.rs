@@ -177,6 +177,7 @@ impl Runtime for FakeRuntime {
             pid: 0,
             labels: config.labels.clone(),
             annotations: config.annotations.clone(),
+            resources: config.resources.clone(),
             log_path: log.join(&config.name).join(format!("{}.log", config.attempt)),
         });
         s.configs.insert(id.clone(), config);
@@ -216,7 +217,14 @@ impl Runtime for FakeRuntime {
         let s = self.state.lock();
         Ok(s.containers.iter().filter(|c| sandbox.is_none_or(|x| x == c.sandbox)).cloned().collect())
     }
-    async fn update_resources(&self, _: &str, _: Resources) -> Result<()> {
+    async fn update_resources(&self, id: &str, resources: Resources) -> Result<()> {
+        let mut s = self.state.lock();
+        s.calls.push(format!("resize {id}"));
+        if let Some(c) = s.containers.iter_mut().find(|c| c.id == id) {
+            c.resources = resources;
+        } else if let Some(x) = s.sandboxes.iter_mut().find(|x| x.id == id) {
+            x.config.resources = resources;
+        }
         Ok(())
     }
     async fn stats(&self, _: &str) -> Result<Stats> {

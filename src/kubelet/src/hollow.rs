@@ -185,6 +185,7 @@ impl Runtime for Fake {
             pid: 0,
             labels: BTreeMap::new(),
             annotations: config.annotations,
+            resources: config.resources,
             log_path: PathBuf::new(),
         };
         state.containers.insert(id.clone(), status);
@@ -217,7 +218,13 @@ impl Runtime for Fake {
             }
         })
     }
-    async fn update_resources(&self, _: &str, _: Resources) -> Result<()> {
+    async fn update_resources(&self, id: &str, resources: Resources) -> Result<()> {
+        let mut state = self.state.lock();
+        if let Some(sandbox) = state.sandboxes.get_mut(id) {
+            sandbox.config.resources = resources;
+        } else if let Some(container) = state.containers.get_mut(id) {
+            container.resources = resources;
+        }
         Ok(())
     }
     async fn stats(&self, _: &str) -> Result<Stats> {

@@ -23,6 +23,7 @@ pub(crate) mod manager;
 pub(crate) mod observe;
 mod phase;
 pub(crate) mod qos;
+mod resize;
 pub(crate) mod resources;
 mod sandbox;
 mod security;

@@ -177,6 +177,9 @@ pub struct ContainerStatus {
     pub pid: u32,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// What it is held to now.
+    #[serde(default)]
+    pub resources: Resources,
     pub log_path: PathBuf,
 }
 
@@ -274,6 +277,7 @@ pub trait Runtime: Send + Sync + 'static {
     async fn remove_container(&self, id: &str) -> Result<()>;
     /// Of one sandbox, or all.
     async fn containers(&self, sandbox: Option<&str>) -> Result<Vec<ContainerStatus>>;
+    /// Of a container, or of a sandbox: what holds for all of its containers together.
     async fn update_resources(&self, id: &str, resources: Resources) -> Result<()>;
     async fn stats(&self, id: &str) -> Result<Stats>;
     /// Opens the log anew after its file was renamed.

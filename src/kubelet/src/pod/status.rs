@@ -13,8 +13,9 @@ use runtime::ContainerStatus;
 use super::actions::{Facts, Waiting};
 use super::conditions::{self, conditions};
 use super::observe::{Observed, RuntimePod, State};
+use super::resize::{self, Trouble};
 use super::spec::Class;
-use super::{phase, qos};
+use super::{phase, qos, resources};
 
 /// Why a pod was ended for good by the kubelet: `DeadlineExceeded`, `Evicted`, …
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,6 +37,7 @@ pub(crate) struct Inputs<'a> {
     /// It ends: deleted, failed by the kubelet, or nothing is left to run.
     pub terminal: bool,
     pub failure: Option<&'a Failure>,
+    pub resizing: &'a Trouble,
     /// Of an ended container: its termination message.
     pub message: &'a dyn Fn(&ContainerStatus) -> String,
     pub now: Timestamp,
@@ -92,9 +94,11 @@ pub(crate) fn generate(i: &Inputs<'_>) -> PodStatus {
     } else {
         (!pod_ips.is_empty()).then_some(pod_ips)
     };
+    let mut told = with_disruption(conditions(i.pod, &inputs), i);
+    i.resizing.add_to(&mut told, &now, i.pod.metadata.generation);
     PodStatus {
         phase: Some(phase.into()),
-        conditions: Some(with_disruption(conditions(i.pod, &inputs), i)),
+        conditions: Some(told),
         message: i.failure.map(|f| f.message.clone()).or_else(|| kept(|s| &s.message)),
         reason: i.failure.map(|f| f.reason.clone()).or_else(|| kept(|s| &s.reason)),
         host_ip: i.host_ips.first().map(ToString::to_string),
@@ -180,7 +184,14 @@ fn container(i: &Inputs<'_>, o: &Observed<'_>, started: bool) -> ApiStatus {
     let image_id = current.map(|s| s.image_id.clone()).or_else(|| o.reported.map(|r| r.image_id.clone()));
     let id =
         current.map(|s| format!("{ID_PREFIX}{}", s.id)).or_else(|| o.reported.and_then(|r| r.container_id.clone()));
-    let requests = c.resources.as_ref().and_then(|r| r.requests.clone());
+    // the amount of memory is of no account here: it is the kernel's order of killing, which no resize changes
+    let is_resized = |s: &ContainerStatus| resize::holds(&s.resources, &resources::container(i.spec, c, 1));
+    let (requests, held) = match (o.state, o.reported) {
+        (State::Running(s), Some(was)) if was.resources.is_some() && !is_resized(s) => {
+            (was.allocated_resources.clone(), was.resources.clone())
+        }
+        _ => (c.resources.as_ref().and_then(|r| r.requests.clone()), c.resources.clone()),
+    };
     ApiStatus {
         name: c.name.clone(),
         image: c.image.clone().unwrap_or_default(),
@@ -192,7 +203,7 @@ fn container(i: &Inputs<'_>, o: &Observed<'_>, started: bool) -> ApiStatus {
         state: Some(state),
         last_state: Some(last_state.unwrap_or_default()),
         allocated_resources: requests.filter(|_| o.spec.class != Class::Ephemeral),
-        resources: c.resources.clone().filter(|_| o.spec.class != Class::Ephemeral),
+        resources: held.filter(|_| o.spec.class != Class::Ephemeral),
         volume_mounts: mounts(c),
         ..Default::default()
     }

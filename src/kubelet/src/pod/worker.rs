@@ -14,6 +14,7 @@ use super::actions::{Actions, Facts, Waiting, compute_actions};
 use super::backoff::Backoff;
 use super::mailbox::Mailbox;
 use super::observe::{Observed, RuntimePod, observe};
+use super::resize::Trouble;
 use super::spec::spec_of;
 use super::status::{self, Failure};
 use super::{container, kill, sandbox, sysctls, termination, write};
@@ -53,6 +54,7 @@ pub(crate) struct Worker {
     pub(super) messages: HashMap<String, String>,
     last_status: Option<PodStatus>,
     pub(super) wake_at: Option<Instant>,
+    pub(super) resizing: Trouble,
 }
 
 const GENERATION_DELAY: Duration = Duration::from_millis(300);
@@ -86,6 +88,7 @@ impl Worker {
             messages: HashMap::new(),
             last_status: None,
             wake_at: None,
+            resizing: Trouble::default(),
         }
     }
 
@@ -195,9 +198,10 @@ impl Worker {
             let grace = k.grace_seconds.unwrap_or_else(|| super::spec::grace_seconds(spec)).max(0) as u64;
             self.kill(Some(object), o.current(), Some(&o.spec.container), &ips, &k.message, Duration::from_secs(grace));
         }
+        let resized = self.resize(object, spec, rt, observed, &ips).await;
         if actions.create_sandbox.is_none() && actions.start.is_empty() {
             self.refresh_volumes(object, pod, spec, &ips).await;
-            return Ok(false);
+            return Ok(resized);
         }
         if let Some((at, _)) = self.retries.get("").filter(|(at, _)| *at > Instant::now()).copied() {
             // an object that was missing may be there by now
@@ -425,6 +429,7 @@ impl Worker {
             host_ips: &self.ctx.config.node_ips,
             terminal,
             failure: self.failure.as_ref(),
+            resizing: &self.resizing,
             message: &|c| self.messages.get(&c.id).cloned().unwrap_or_default(),
             now: self.ctx.clock.now(),
         });

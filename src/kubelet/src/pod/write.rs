@@ -38,9 +38,14 @@ pub(crate) async fn status(
 fn adopt_foreign(status: &mut PodStatus, fresh: &Object) {
     let Some(theirs) = fresh.view::<Pod>().ok().and_then(|p| p.status.as_ref()) else { return };
     let mut all = status.conditions.take().unwrap_or_default();
-    let ours = |kind: &str| OWNED.contains(&kind) || kind == "DisruptionTarget";
+    let ours =
+        |kind: &str| OWNED.contains(&kind) || kind == "DisruptionTarget" || super::resize::CONDITIONS.contains(&kind);
     all.retain(|c| ours(&c.type_));
-    let others = theirs.conditions.iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str()));
+    let others = theirs
+        .conditions
+        .iter()
+        .flatten()
+        .filter(|c| !OWNED.contains(&c.type_.as_str()) && !super::resize::CONDITIONS.contains(&c.type_.as_str()));
     let others: Vec<_> = others.filter(|c| !all.iter().any(|a| a.type_ == c.type_)).cloned().collect();
     all.extend(others);
     status.conditions = Some(all);

@@ -244,6 +244,13 @@ impl Runtime for Embedded {
     }
 
     async fn update_resources(&self, id: &str, resources: Resources) -> Result<()> {
+        let sandbox = self.0.sandboxes.lock().get(id).cloned();
+        if let Some(sandbox) = sandbox {
+            let group = self.0.pod_cgroup(&sandbox.status().config);
+            self.0.cgroups.set(&group, &resources, false)?;
+            sandbox.record.lock().config.resources = resources;
+            return Ok(sandbox.save()?);
+        }
         let container = self.0.container(id)?;
         let cgroup = container.record.lock().cgroup.clone();
         self.0.cgroups.set(&cgroup, &resources, true)?;

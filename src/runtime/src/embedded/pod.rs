@@ -119,7 +119,7 @@ impl Inner {
     }
 
     /// `/kubepods/burstable/pod<uid>`; guaranteed pods are right below the root, as upstream has them.
-    fn pod_cgroup(&self, config: &SandboxConfig) -> String {
+    pub(super) fn pod_cgroup(&self, config: &SandboxConfig) -> String {
         let root = self.config.cgroup_root.trim_end_matches('/');
         match config.qos.as_str() {
             "burstable" | "besteffort" => format!("{root}/{}/pod{}", config.qos, config.uid),

@@ -136,6 +136,7 @@ impl Container {
             pid: u32::try_from(state.pid).unwrap_or(0),
             labels: record.config.labels,
             annotations: record.config.annotations,
+            resources: record.config.resources,
             log_path: self.log_path(),
         }
     }

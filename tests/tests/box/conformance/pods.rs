@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 pub fn trials() -> Vec<Trial> {
-    crate::trials!(Node: ephemeral_containers, generations, what_containers_are_told, sysctls, grpc_probes, preempted)
+    crate::trials!(Node: ephemeral_containers, generations, what_containers_are_told, sysctls, grpc_probes, preempted, resized,
+        not_resized)
 }
 
 async fn ephemeral_containers(cx: Cx) {
@@ -214,4 +215,90 @@ async fn preempted(cx: Cx) {
     for name in ["low", "high"] {
         cx.api.delete(&format!("{classes}/{}-{name}", cx.ns)).await;
     }
+}
+
+/// What the kernel holds a container to: its memory, and its share of the processors.
+async fn held(cx: &Cx, container: &str) -> (String, String) {
+    let script = "cd /sys/fs/cgroup; cat memory.max 2>/dev/null || cat memory/memory.limit_in_bytes; \
+        cat cpu.max 2>/dev/null || echo $(cat cpu/cpu.cfs_quota_us) $(cat cpu/cpu.cfs_period_us)";
+    let said = cx.exec_in("p", container, &["sh", "-c", script]).await;
+    let mut lines = said.out.lines().map(str::to_owned);
+    (lines.next().unwrap_or_default(), lines.next().unwrap_or_default())
+}
+
+fn named(name: &str, cpu: &str, memory: &str, more: Value) -> Value {
+    let mut c = container("exec sleep 1000");
+    let amount = json!({"cpu": cpu, "memory": memory});
+    tests::pods::merge(&mut c, json!({"name": name, "resources": {"requests": amount, "limits": amount}}));
+    tests::pods::merge(&mut c, more);
+    c
+}
+
+/// Some grow and some shrink, where they run, by a patch and by an update; only who asks for it is started anew.
+async fn resized(cx: Cx) {
+    let memory = json!({"resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]});
+    let containers = [
+        named("a", "100m", "32Mi", json!({})),
+        named("b", "100m", "64Mi", json!({})),
+        named("c", "50m", "32Mi", memory),
+    ];
+    let made = cx.ready_pod(pod("p", "", json!({"containers": containers}))).await;
+    assert_eq!(made["status"]["qosClass"], "Guaranteed");
+    assert_eq!(held(&cx, "a").await, ("33554432".into(), "10000 100000".into()));
+    let at = cx.core("pods/p/resize");
+    let to = |name: &str, cpu: &str, memory: &str| {
+        let amount = json!({"cpu": cpu, "memory": memory});
+        json!({"name": name, "resources": {"requests": amount, "limits": amount}})
+    };
+    let patch = json!({"spec": {"containers": [to("a", "200m", "48Mi"), to("b", "50m", "40Mi")]}});
+    let patched = cx.api.try_patch(&at, STRATEGIC_PATCH, &patch).await.ok();
+    assert_eq!(patched["metadata"]["generation"], 2);
+    let status = |p: &Value, name: &str| {
+        let all = p["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|c| c["name"] == name).unwrap_or_default()
+    };
+    let is = |p: &Value, name: &str, cpu: &str, memory: &str| {
+        let (c, amount) = (status(p, name), json!({"cpu": cpu, "memory": memory}));
+        c["resources"]["limits"] == amount && c["resources"]["requests"] == amount && c["allocatedResources"] == amount
+    };
+    let seen = cx
+        .pod_when("is resized", "p", |p| {
+            is(p, "a", "200m", "48Mi") && is(p, "b", "50m", "40Mi") && p["status"]["observedGeneration"] == 2
+        })
+        .await;
+    assert_eq!(held(&cx, "a").await, ("50331648".into(), "20000 100000".into()));
+    assert_eq!(held(&cx, "b").await, ("41943040".into(), "5000 100000".into()));
+    let restarts = |p: &Value| ["a", "b", "c"].map(|n| status(p, n)["restartCount"].clone());
+    assert_eq!(restarts(&seen), [0, 0, 0].map(Value::from));
+    assert_eq!(cx.api.get(&at).await["spec"], seen["spec"]);
+    // as a whole; the same in another form is no change
+    let mut whole = cx.api.get(&at).await;
+    whole["metadata"]["resourceVersion"] = Value::Null;
+    whole["spec"]["containers"][2]["resources"] = to("c", "0.05", "40Mi")["resources"].clone();
+    cx.api.put(&at, whole).await;
+    let again = |p: &Value| is(p, "c", "50m", "40Mi") && status(p, "c")["restartCount"] == 1 && is_ready(p);
+    let seen = cx.pod_when("is started anew", "p", again).await;
+    assert_eq!(restarts(&seen), [0, 0, 1].map(Value::from));
+    assert_eq!(held(&cx, "c").await.0, "41943040");
+    // not by an update of the pod
+    let patch = json!({"spec": {"containers": [to("a", "300m", "48Mi")]}});
+    cx.api.try_patch(&cx.core("pods/p"), STRATEGIC_PATCH, &patch).await.refused(422, "Invalid");
+}
+
+/// More than the machine has: it is told, and stays as it is.
+async fn not_resized(cx: Cx) {
+    let burstable = json!({"resources": {"requests": {"cpu": "50m"}, "limits": {"cpu": "100m"}}});
+    cx.ready_pod(pod("p", "", json!({"containers": [named("a", "100m", "32Mi", burstable)]}))).await;
+    let cpu = |amount: &str| json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": amount}, "limits": {"cpu": "2000"}}}]}});
+    cx.api.try_patch(&cx.core("pods/p/resize"), STRATEGIC_PATCH, &cpu("1000")).await.ok();
+    let waits = |p: &Value| condition(p, "PodResizePending") == Some("True");
+    let seen = cx.pod_when("is told", "p", waits).await;
+    let why =
+        seen["status"]["conditions"].as_array().and_then(|all| all.iter().find(|c| c["type"] == "PodResizePending"));
+    assert_eq!(why.map(|c| &c["reason"]), Some(&json!("Infeasible")));
+    assert_eq!(seen["status"]["containerStatuses"][0]["resources"]["limits"]["cpu"], "100m");
+    assert_eq!(held(&cx, "a").await.1, "10000 100000");
+    cx.api.try_patch(&cx.core("pods/p/resize"), STRATEGIC_PATCH, &cpu("60m")).await.ok();
+    let fits = |p: &Value| !waits(p) && p["status"]["containerStatuses"][0]["resources"]["requests"]["cpu"] == "60m";
+    cx.pod_when("fits", "p", fits).await;
 }
