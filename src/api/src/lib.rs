@@ -54,6 +54,7 @@ mod strategy;
 pub mod table;
 mod typed;
 pub mod yaml;
+pub mod zone;
 
 pub use kind::{Gvk, Gvr, Kind, Registry, Scope, Subresources};
 pub use object::{Draft, Meta, Object, OwnerReference};

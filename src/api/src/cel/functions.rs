@@ -353,7 +353,7 @@ fn time<'a>(name: &str, t: &Timestamp, args: &[Value<'a>]) -> Result<Value<'a>, 
                 let seconds = sign * (h.parse::<i32>().ok()? * 3600 + m.parse::<i32>().ok()? * 60);
                 Some(TimeZone::fixed(jiff::tz::Offset::from_seconds(seconds).ok()?))
             };
-            offset().or_else(|| TimeZone::get(s).ok()).ok_or_else(|| format!("unknown time zone {s}"))?
+            offset().or_else(|| crate::zone::find(s)).ok_or_else(|| format!("unknown time zone {s}"))?
         }
         _ => return overload(),
     };

@@ -1,5 +1,4 @@
-//! CronJobs: Jobs by the clock. Upstream's `pkg/controller/cronjob`. Works on trees. Time zones other than UTC are refused
-//! with an event: there is no time zone database in the binary.
+//! CronJobs: Jobs by the clock. Upstream's `pkg/controller/cronjob`. Works on trees.
 
 mod schedule;
 
@@ -159,18 +158,14 @@ impl CronJobs {
         if spec["suspend"] == true {
             return Ok(None);
         }
-        let zone = spec["timeZone"].as_str().unwrap_or("UTC");
-        if !matches!(zone, "" | "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT") {
-            self.event(
-                cron,
-                EventType::Warning,
-                "UnknownTimeZone",
-                format!("invalid timeZone: {zone:?}: only UTC is known"),
-            );
+        let name = spec["timeZone"].as_str().unwrap_or("UTC");
+        let Some(zone) = api::zone::find(name) else {
+            let text = format!("invalid timeZone: {name:?}: unknown time zone {name}");
+            self.event(cron, EventType::Warning, "UnknownTimeZone", text);
             return Ok(None);
-        }
+        };
         let text = spec["schedule"].as_str().unwrap_or_default();
-        let schedule = match Schedule::parse(text) {
+        let schedule = match Schedule::parse(text, zone) {
             Ok(schedule) => schedule,
             Err(e) => {
                 self.event(

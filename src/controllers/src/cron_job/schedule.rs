@@ -1,12 +1,15 @@
-//! Cron schedules: upstream's `robfig/cron` standard syntax, in UTC.
+//! Cron schedules: upstream's `robfig/cron` standard syntax, in a time zone.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
 /// Which minutes, hours, days, months and weekdays. Bit `n` stands for value `n`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
+    zone: TimeZone,
+    /// `@every`: nothing else counts then.
+    every: Option<SignedDuration>,
     minutes: u64,
     hours: u64,
     days: u64,
@@ -58,7 +61,21 @@ fn field(text: &str, min: u32, max: u32, names: &[&str]) -> Result<u64, String> 
 }
 
 impl Schedule {
-    pub fn parse(text: &str) -> Result<Schedule, String> {
+    /// `zone` is for a schedule that names none.
+    pub fn parse(text: &str, zone: TimeZone) -> Result<Schedule, String> {
+        let (own, text) = api::zone::split(text);
+        let zone = match own {
+            Some(name) => api::zone::find(name)
+                .ok_or_else(|| format!("provided bad location {name}: unknown time zone {name}"))?,
+            None => zone,
+        };
+        if let Some(span) = text.trim().strip_prefix("@every ") {
+            let every: SignedDuration = span.parse().map_err(|_| format!("failed to parse duration {text}"))?;
+            let every = Some(every.max(SignedDuration::from_secs(1)));
+            let (minutes, hours, days, months, weekdays) = (0, 0, 0, 0, 0);
+            let (any_day, any_weekday) = (false, false);
+            return Ok(Schedule { zone, every, minutes, hours, days, months, weekdays, any_day, any_weekday });
+        }
         let text = match text.trim() {
             "@yearly" | "@annually" => "0 0 1 1 *",
             "@monthly" => "0 0 1 * *",
@@ -73,6 +90,8 @@ impl Schedule {
         };
         let any = |t: &str| t.starts_with('*') || t.starts_with('?');
         Ok(Schedule {
+            zone,
+            every: None,
             minutes: field(minute, 0, 59, &[])?,
             hours: field(hour, 0, 23, &[])?,
             days: field(day, 1, 31, &[])?,
@@ -92,19 +111,40 @@ impl Schedule {
 
     /// The first time after `t`; `None` if there is none for years.
     pub fn after(&self, t: Timestamp) -> Option<Timestamp> {
-        let start: DateTime = t.to_zoned(TimeZone::UTC).datetime();
+        if let Some(every) = self.every {
+            return Timestamp::from_second(t.as_second()).ok()?.checked_add(every).ok();
+        }
+        // Where the clock is set between here and the next time, the search goes on from there: a time that is left out does not
+        // come, one that comes twice does, as with robfig/cron.
+        let (mut t, mut first) = (t, 1);
+        let end = t.checked_add(SignedDuration::from_hours(24 * i64::from(HORIZON_DAYS))).ok()?;
+        while t < end {
+            let offset = self.zone.to_offset(t);
+            let next = self.clock_after(offset.to_datetime(t), first).and_then(|c| offset.to_timestamp(c).ok());
+            let change = self.zone.following(t).next().map(|c| c.timestamp());
+            match (next, change) {
+                (Some(next), Some(change)) if change > next => return Some(next),
+                (next, None) => return next,
+                (_, Some(change)) => (t, first) = (change, 0),
+            }
+        }
+        None
+    }
+
+    /// The first that a clock shows `first` minutes after `start`, or later.
+    fn clock_after(&self, start: DateTime, first: u32) -> Option<DateTime> {
         let mut date = start.date();
         for i in 0..HORIZON_DAYS {
             if self.on(date) {
                 let from = if i == 0 {
-                    u32::from(start.hour().unsigned_abs()) * 60 + u32::from(start.minute().unsigned_abs()) + 1
+                    u32::from(start.hour().unsigned_abs()) * 60 + u32::from(start.minute().unsigned_abs()) + first
                 } else {
                     0
                 };
                 let fits = |m: &u32| self.hours >> (m / 60) & 1 == 1 && self.minutes >> (m % 60) & 1 == 1;
                 if let Some(m) = (from..24 * 60).find(fits) {
                     let time = Time::new((m / 60) as i8, (m % 60) as i8, 0, 0).ok()?;
-                    return Some(date.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp());
+                    return Some(date.to_datetime(time));
                 }
             }
             date = date.checked_add(1.day()).ok()?;
@@ -142,13 +182,24 @@ mod tests {
             ("0 0 29 feb ?", "2026-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
             ("@hourly", "2026-12-31T23:30:00Z", "2027-01-01T00:00:00Z"),
             ("0 12 * * 7", "2026-01-01T00:00:00Z", "2026-01-04T12:00:00Z"),
+            ("TZ=Europe/Berlin 0 12 * * *", "2026-01-01T00:00:00Z", "2026-01-01T11:00:00Z"),
+            ("TZ=Europe/Berlin 0 12 * * *", "2026-03-28T11:00:00Z", "2026-03-29T10:00:00Z"),
+            // 2:30 does not come on the 29th of March, and twice on the 25th of October
+            ("TZ=Europe/Berlin 30 2 * * *", "2026-03-28T02:00:00Z", "2026-03-30T00:30:00Z"),
+            ("TZ=Europe/Berlin 30 2 * * *", "2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z"),
+            ("TZ=Europe/Berlin 30 2 * * *", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"),
+            ("TZ=Europe/Berlin 0 3 * * *", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"),
+            ("@every 1h30m", "2026-01-01T00:00:00.5Z", "2026-01-01T01:30:00Z"),
         ] {
-            let next = Schedule::parse(schedule).unwrap().after(from.parse().unwrap());
+            let next = Schedule::parse(schedule, TimeZone::UTC).unwrap().after(from.parse().unwrap());
             assert_eq!(next, Some(want.parse().unwrap()), "{schedule}");
         }
-        assert_eq!(Schedule::parse("0 0 30 2 *").unwrap().after("2026-01-01T00:00:00Z".parse().unwrap()), None);
+        assert_eq!(
+            Schedule::parse("0 0 30 2 *", TimeZone::UTC).unwrap().after("2026-01-01T00:00:00Z".parse().unwrap()),
+            None
+        );
         for bad in ["", "* * * *", "60 * * * *", "*/0 * * * *", "a * * * *", "5-1 * * * *"] {
-            assert!(Schedule::parse(bad).is_err(), "{bad}");
+            assert!(Schedule::parse(bad, TimeZone::UTC).is_err(), "{bad}");
         }
     }
 }

@@ -42,8 +42,14 @@ impl Strategy for CronJob {
         let at = path.child("schedule");
         if schedule.is_empty() {
             errors.push(field::Error::required(&at, ""));
-        } else if let Err(e) = parse_schedule(schedule) {
-            errors.push(field::Error::invalid(&at, schedule, e));
+        } else {
+            if let Err(e) = parse_schedule(schedule) {
+                errors.push(field::Error::invalid(&at, schedule, e));
+            }
+            if schedule.contains("TZ") && has(spec, "timeZone") {
+                let detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
+                errors.push(field::Error::invalid(&at, schedule, detail));
+            }
         }
         for key in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
             workload::nonnegative(&mut errors, path, spec, key);
@@ -55,13 +61,18 @@ impl Strategy for CronJob {
         } else if !policies.contains(&policy) {
             errors.push(field::Error::not_supported(&path.child("concurrencyPolicy"), policy, policies));
         }
-        if some(spec, "timeZone").is_some_and(|z| z == "") {
-            let detail = "timeZone must be nil or non-empty string";
-            errors.push(field::Error::invalid(&path.child("timeZone"), "", detail));
-        }
-        if text(spec, "timeZone").eq_ignore_ascii_case("local") {
-            let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-            errors.push(field::Error::invalid(&path.child("timeZone"), text(spec, "timeZone"), detail));
+        if let Some(zone) = some(spec, "timeZone").and_then(Value::as_str) {
+            let mut wrong = |detail: &str| errors.push(field::Error::invalid(&path.child("timeZone"), zone, detail));
+            if zone.is_empty() {
+                wrong("timeZone must be nil or non-empty string");
+            } else {
+                if zone.eq_ignore_ascii_case("local") {
+                    wrong("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+                }
+                if !zone.eq_ignore_ascii_case("local") && crate::zone::find(zone).is_none() {
+                    wrong(&format!("unknown time zone {zone}"));
+                }
+            }
         }
         let (template, at) = (&spec["jobTemplate"], path.child("jobTemplate"));
         metadata::template(&mut errors, &at, template);
@@ -72,6 +83,17 @@ impl Strategy for CronJob {
         }
         job_spec::validate(&mut errors, &at, &template["spec"]);
         errors
+    }
+
+    /// What an old object has in its schedule may stay.
+    fn validate_version(&self, _version: (&str, &str), new: &Value, old: Option<&Value>) -> Vec<field::Error> {
+        let schedule = text(&new["spec"], "schedule");
+        let had = old.is_some_and(|old| text(&old["spec"], "schedule").contains("TZ"));
+        if had || !schedule.contains("TZ") || has(&new["spec"], "timeZone") {
+            return Vec::new();
+        }
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        vec![field::Error::invalid(&Path::root("spec").child("schedule"), schedule, detail)]
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -112,6 +134,11 @@ impl Strategy for CronJob {
 
 /// Whether robfig/cron's `ParseStandard` takes it: five fields, or `@hourly` and its like.
 fn parse_schedule(schedule: &str) -> Result<(), String> {
+    let (zone, schedule) = crate::zone::split(schedule);
+    if zone.is_some_and(|z| crate::zone::find(z).is_none()) {
+        let zone = zone.unwrap_or_default();
+        return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
+    }
     const NAMED: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
     if let Some(every) = schedule.strip_prefix("@every ") {
         let ok = !every.is_empty() && every.bytes().all(|c| c.is_ascii_digit() || b"hmsnu.".contains(&c));
@@ -120,9 +147,6 @@ fn parse_schedule(schedule: &str) -> Result<(), String> {
     if schedule.starts_with('@') {
         let known = NAMED.contains(&schedule);
         return if known { Ok(()) } else { Err(format!("unrecognized descriptor: {schedule}")) };
-    }
-    if schedule.contains("TZ") {
-        return Err("cannot use TZ or CRON_TZ in schedule, use timeZone field instead".into());
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != 5 {
@@ -169,6 +193,42 @@ fn range(part: &str, low: u32, high: u32, names: &[&str]) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_zones() {
+        let of = |schedule: &str, zone: Value| {
+            json!({"metadata": {"name": "c"}, "spec": {"schedule": schedule, "timeZone": zone, "concurrencyPolicy": "Allow",
+                "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never",
+                    "containers": [{"name": "c", "image": "i"}]}}}}}})
+        };
+        let problems = |tree: &Value, old: Option<&Value>| {
+            let mut tree = tree.clone();
+            CronJob.default(&mut tree);
+            let mut errors = CronJob.validate(&tree);
+            errors.extend(CronJob.validate_version(("batch", "v1"), &tree, old));
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        for (schedule, zone, want) in [
+            ("* * * * *", json!(null), ""),
+            ("* * * * *", json!("Europe/Berlin"), ""),
+            ("* * * * *", json!("Mars"), "spec.timeZone: Invalid value: \"Mars\": unknown time zone Mars"),
+            ("* * * * *", json!(""), "spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string"),
+            (
+                "TZ=UTC * * * * *",
+                json!(null),
+                "spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+            ),
+            (
+                "CRON_TZ=UTC * * * * *",
+                json!("UTC"),
+                "spec.schedule: Invalid value: \"CRON_TZ=UTC * * * * *\": cannot use both timeZone field and TZ or CRON_TZ in schedule",
+            ),
+        ] {
+            assert_eq!(problems(&of(schedule, zone), None), want, "{schedule}");
+        }
+        let old = of("TZ=UTC 0 * * * *", json!(null));
+        assert_eq!(problems(&of("TZ=UTC * * * * *", json!(null)), Some(&old)), "");
+    }
 
     #[test]
     fn schedules() {
