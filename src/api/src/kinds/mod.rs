@@ -12,6 +12,7 @@ pub mod certificates;
 mod coordination;
 mod core;
 mod def;
+mod diff;
 mod discovery;
 mod flowcontrol;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::field::{Error, Path};
+use crate::kinds::diff::diff;
 use crate::kinds::tree::{entries, has, items, items_mut, number, same, some, text};
 use crate::strategy::{copy, set};
 
@@ -44,7 +45,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
         narrowed(&mut errors, &path, &mut munged, was);
     }
     if !same(&munged, was) {
-        errors.push(Error::forbidden(&path, ALLOWED));
+        errors.push(Error::forbidden(&path, &format!("{ALLOWED}\n{}", diff("core.PodSpec", was, &munged))));
     }
     errors
 }
