@@ -204,6 +204,7 @@ pub mod tests {
             pid: 0,
             labels: BTreeMap::from([("app".into(), id.into())]),
             annotations: BTreeMap::new(),
+            resources: Default::default(),
             log_path: "/dev/null".into(),
         }
     }
