@@ -72,6 +72,12 @@ impl Strategy for CertificateSigningRequest {
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         validation::update(new, old, validation::May::Sign)
     }
+    fn validate_version(&self, version: (&str, &str), new: &Value, old: Option<&Value>) -> Vec<field::Error> {
+        match (version.1, old) {
+            ("v1", None) => validation::legacy_signer(new).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::path_segment(name, prefix)
     }

@@ -77,15 +77,20 @@ fn usages(spec: &Value, path: &Path, errors: &mut Vec<field::Error>) {
     }
 }
 
+/// A new request of `v1` may not name the signer that `v1beta1` falls back to.
+pub(super) fn legacy_signer(request: &Value) -> Option<field::Error> {
+    let detail = "the legacy signerName is not allowed via this API version";
+    let path = Path::root("spec");
+    (text(&request["spec"], "signerName") == LEGACY)
+        .then(|| field::Error::invalid(&path.child("signerName"), LEGACY, detail))
+}
+
 /// `ValidateSignerName`
 fn signer_name(signer: &str, path: &Path, errors: &mut Vec<field::Error>) {
     if signer.is_empty() {
         return errors.push(field::Error::required(path, ""));
     }
     let mut wrong = |value: &str, detail: &str| errors.push(field::Error::invalid(path, value, detail));
-    if signer == LEGACY {
-        return wrong(signer, "the legacy signerName is not allowed via this API version");
-    }
     let [domain, name] = *signer.split('/').collect::<Vec<_>>() else {
         return wrong(signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
     };
@@ -212,7 +217,6 @@ mod tests {
             ("signerName", json!("x"), "must be a fully qualified domain and path"),
             ("signerName", json!("x/y"), "should be a domain with at least two segments"),
             ("signerName", json!("a_b.c/y"), "validating label \"a_b\""),
-            ("signerName", json!(LEGACY), "the legacy signerName is not allowed via this API version"),
             ("expirationSeconds", json!(599), "may not specify a duration less than 600 seconds"),
         ] {
             let mut spec = good.clone();
@@ -247,5 +251,17 @@ mod tests {
                 if want.is_empty() { errors.is_empty() } else { errors.iter().any(|e| e.to_string().contains(want)) };
             assert!(fits, "{want:?}: {errors:?}");
         }
+    }
+    #[test]
+    fn the_old_signer_is_for_old_requests() {
+        let request = json!({"spec": {"signerName": LEGACY}});
+        assert_eq!(
+            legacy_signer(&request).unwrap().to_string(),
+            r#"spec.signerName: Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version"#
+        );
+        assert!(legacy_signer(&json!({"spec": {"signerName": "a.b/c"}})).is_none());
+        let mut errors = Vec::new();
+        signer_name(LEGACY, &Path::root("spec"), &mut errors);
+        assert!(errors.is_empty());
     }
 }
