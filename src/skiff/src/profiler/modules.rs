@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 
 use apiserver::profile::Mapping;
 use framehop::{
@@ -120,11 +119,9 @@ struct Code {
 fn read(file: &File, mapping: &Mapping, own: bool) -> io::Result<Code> {
     let elf = Elf::open(file)?;
     let bias = elf.bias(mapping).ok_or(io::ErrorKind::InvalidData)?;
-    let section = |name: &str| -> io::Result<(Option<Range<u64>>, Option<Vec<u8>>)> {
-        Ok(elf.section(name)?.map_or((None, None), |(range, data)| (Some(range), Some(data))))
-    };
-    let ((eh_frame_svma, eh_frame), (eh_frame_hdr_svma, eh_frame_hdr)) =
-        (section(".eh_frame")?, section(".eh_frame_hdr")?);
+    let section = |name: &str| elf.section(name).map(Option::unzip);
+    let (eh_frame_svma, eh_frame) = section(".eh_frame")?;
+    let (eh_frame_hdr_svma, eh_frame_hdr) = section(".eh_frame_hdr")?;
     let (_, note) = section(".note.gnu.build-id")?;
     let info = ExplicitModuleSectionInfo {
         text_svma: elf.place(".text"),
