@@ -13,11 +13,14 @@ use crate::session::{MERGE, Session};
 #[derive(clap::Subcommand)]
 pub enum Kind {
     /// Show the configuration that was applied last
-    ViewLastApplied(View),
+    #[command(name = "view-last-applied")]
+    View(View),
     /// Edit it
-    EditLastApplied(Edit),
+    #[command(name = "edit-last-applied")]
+    Edit(Edit),
     /// Make it what files say
-    SetLastApplied(Set),
+    #[command(name = "set-last-applied")]
+    Set(Set),
 }
 
 #[derive(clap::Args)]
@@ -68,9 +71,9 @@ pub struct Set {
 
 pub async fn run(s: &Session, kind: Kind) -> Result<()> {
     match kind {
-        Kind::ViewLastApplied(flags) => view(s, flags).await,
-        Kind::EditLastApplied(flags) => edit_annotations(s, flags).await,
-        Kind::SetLastApplied(flags) => set(s, flags).await,
+        Kind::View(flags) => view(s, flags).await,
+        Kind::Edit(flags) => edit_annotations(s, flags).await,
+        Kind::Set(flags) => set(s, flags).await,
     }
 }
 

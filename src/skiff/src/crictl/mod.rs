@@ -68,6 +68,10 @@ async fn command(cli: Cli) -> Result<u8> {
     let Some(node) = Embedded::beside(config).await? else {
         bail!("no skiff has run on this node: there is nothing in {}", paths.runtime().display());
     };
+    if !matches!(cli.command, Command::Exec(_) | Command::Attach(_)) {
+        // who reads may stop reading, as `| head` does; a container that does not read must not end us
+        sigpipe::reset();
+    }
     match cli.command {
         Command::Ps(flags) => containers::ps(&node, flags).await?,
         Command::Inspect(flags) => containers::inspect(&node, &flags).await?,

@@ -40,10 +40,7 @@ pub async fn logs(node: &Embedded, flags: Logs) -> Result<()> {
     loop {
         let running = find(node, &container.id).await.is_ok_and(|c| c.state == ContainerState::Running);
         while let Some(bytes) = reader.chunk()? {
-            if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
-                // who reads may stop reading
-                return Ok(());
-            }
+            out.write_all(&bytes).and_then(|()| out.flush())?;
         }
         let Some(watched) = watched.as_mut().filter(|_| running && !reader.is_full()) else { return Ok(()) };
         tokio::select! {
