@@ -118,6 +118,15 @@ async fn streams(cx: Cx) {
     assert_eq!(crictl(&cx, &["exec", &id, "echo", "-n", "said"]), "said");
     let failing = run(&cx, &["exec", &id[..12], "sh", "-c", "echo bad >&2; exit 7"]);
     assert_eq!((failing.status.code(), String::from_utf8_lossy(&failing.stderr).as_ref()), (Some(7), "bad\n"));
+    // what is not read ends neither the command nor its caller
+    let mut command = cx.server.command("sh");
+    command.args(["-c", "yes | \"$0\" crictl --data-dir \"$1\" exec -i \"$2\" sh -c 'exit 3'"]).arg(skiff());
+    let out = command.args([&cx.server.data(), &id]).output().expect("sh runs");
+    assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
+    let mut command = cx.server.command("sh");
+    command.args(["-c", "\"$0\" crictl --data-dir \"$1\" inspect \"$2\" | true"]).arg(skiff());
+    let out = command.args([&cx.server.data(), &id]).output().expect("sh runs");
+    assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
     let mut command = cx.server.command("sh");
     command.args(["-c", "echo in | \"$0\" crictl --data-dir \"$1\" exec -i \"$2\" cat"]).arg(skiff());
     let out = command.args([&cx.server.data(), &id]).output().expect("sh runs");
