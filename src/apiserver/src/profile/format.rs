@@ -243,8 +243,11 @@ pub(super) mod tests {
         out
     }
 
+    /// A stack's locations and its values.
+    type Sample = (Vec<String>, Vec<u64>);
+
     /// Stacks as their locations' names, or addresses and files, with labels and values.
-    pub fn read(profile: &[u8]) -> (Vec<(String, String)>, Vec<(Vec<String>, Vec<u64>)>) {
+    pub fn read(profile: &[u8]) -> (Vec<(String, String)>, Vec<Sample>) {
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(profile).read_to_end(&mut plain).unwrap();
         let all = fields(&plain);
