@@ -26,6 +26,8 @@ struct Outstanding {
 #[derive(Default)]
 pub struct Expectations {
     by_owner: Mutex<HashMap<ObjectKey, Outstanding>>,
+    /// The revision at which the controller last wrote an owner, until the cache has it.
+    written: Mutex<HashMap<ObjectKey, u64>>,
 }
 
 impl Expectations {
@@ -54,6 +56,21 @@ impl Expectations {
     /// The owner is gone.
     pub fn forget(&self, owner: &ObjectKey) {
         self.by_owner.lock().remove(owner);
+        self.written.lock().remove(owner);
+    }
+
+    /// The controller has written the owner itself.
+    pub fn wrote(&self, owner: &ObjectKey, revision: u64) {
+        self.written.lock().insert(owner.clone(), revision);
+    }
+    /// Whether the cached owner, at `revision`, is from before that: there is another event of it to come.
+    pub fn is_stale(&self, owner: &ObjectKey, revision: u64) -> bool {
+        let mut written = self.written.lock();
+        let stale = written.get(owner).is_some_and(|w| revision < *w);
+        if !stale {
+            written.remove(owner);
+        }
+        stale
     }
 
     /// What a change of a pod shows of what its controller, a `K`, has done. Returns whom it concerns: the pod's controllers,
@@ -101,6 +118,18 @@ impl Expectations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_from_before_the_last_write_is_stale() {
+        let (e, key) = (Expectations::default(), ObjectKey::new("n", "a"));
+        assert!(!e.is_stale(&key, 1));
+        e.wrote(&key, 7);
+        assert!(e.is_stale(&key, 6));
+        assert!(!e.is_stale(&key, 7));
+        e.wrote(&key, 9);
+        e.forget(&key);
+        assert!(!e.is_stale(&key, 8));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn outstanding_work_is_awaited_but_not_for_ever() {

@@ -128,6 +128,10 @@ impl Jobs {
 
     async fn sync(&self, key: ObjectKey) -> Result<Requeue, Error> {
         let Some(object) = self.jobs.get(&key.namespace, &key.name) else { return Ok(None) };
+        // a status from before a pod was counted, beside a pod that has been let go, would have it run again
+        if self.expectations.is_stale(&key, object.revision()) {
+            return Ok(None);
+        }
         let job = object.view::<Job>()?;
         let Some(spec) = &job.spec else { return Ok(None) };
         if spec.managed_by.as_deref().is_some_and(|m| m != "kubernetes.io/job-controller") {
@@ -376,6 +380,10 @@ impl Jobs {
             "conditions": conditions.value(),
         });
         match status::write::<Job>(&*self.ctx.client, job, status).await {
+            Ok(Some(written)) => {
+                self.expectations.wrote(&ObjectKey::of(job), written.revision());
+                Ok(())
+            }
             Err(e) if !e.is_gone() => Err(e),
             _ => Ok(()),
         }
