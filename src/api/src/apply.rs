@@ -5,9 +5,9 @@
 //!                         └─ fields that changed and that others own: conflicts, or with force taken from them
 //! ```
 //!
-//! An object that nobody has applied yet carries no `managedFields`; at its first apply all of its fields belong to
-//! `before-first-apply`. From then on every write is recorded ([`record`]). (Upstream records creations too; here that would
-//! double every object.)
+//! Creations are recorded ([`record_new`]), and updates of what carries `managedFields` ([`record`]). At the first apply to an
+//! object that carries none (its owners were reset, or it is from before skiff recorded creations) all of its fields belong to
+//! `before-first-apply`.
 //!
 //! Fields are those of one version: a built-in kind's storage version, a custom resource's version of the request.
 //!
@@ -215,8 +215,16 @@ fn settle(all: &mut [Entry], changes: &Changes, force: bool) -> Result<(), Confl
     Ok(())
 }
 
-/// Records a write that was no apply, if the object is one that somebody has applied, or if it brings entries of its own:
-/// what changed belongs to `writer`. `new.metadata.managedFields` is replaced by what it must be.
+/// Records a creation that was no apply: all that is set belongs to `writer`, but what the entries that it brings give to others.
+pub fn record_new<'a>(schema: impl Into<Schema<'a>>, new: &mut Value, writer: &Writer) {
+    let mut all = entry::base(&Value::Null, new, "");
+    update(Node::root(schema.into()), &blank(new), new, &mut all, writer);
+    entry::cap(&mut all);
+    entry::write(new, all);
+}
+
+/// Records an update that was no apply, if somebody owns something of the object, or if it brings entries of its own: what
+/// changed belongs to `writer`. `new.metadata.managedFields` is replaced by what it must be.
 pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, writer: &Writer) {
     let mut all = entry::base(live, new, writer.subresource);
     if !all.is_empty() {
@@ -230,7 +238,11 @@ pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, 
 
 /// `Updater.Update`
 fn update(root: Node, live: &Value, new: &Value, all: &mut Vec<Entry>, writer: &Writer) {
-    let changes = walk::compare(root, live, new);
+    let mut changes = walk::compare(root, live, new);
+    changes.each(|set| writer.reset(root, set));
+    if changes.is_empty() {
+        return;
+    }
     // forced, it cannot fail
     let _ = settle(all, &changes, true);
     let written = writer.own(root, changes.written());

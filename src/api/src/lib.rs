@@ -57,7 +57,7 @@ pub mod yaml;
 pub mod zone;
 
 pub use kind::{Gvk, Gvr, Kind, Registry, Scope, Subresources};
-pub use object::{Draft, Meta, Object, OwnerReference};
+pub use object::{Draft, Meta, Object, OwnerReference, when_freed};
 pub use status::{Cause, Reason, Status};
 pub use strategy::{Column, NoStrategy, Scale, Strategy, age, human_duration};
 pub use typed::{DecodeError, Resource};

@@ -1,12 +1,15 @@
 //! An object as the store, the watchers, informers and controllers share it: encoded once, decoded at most once.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::{DecodeError, Resource, Status};
@@ -172,6 +175,31 @@ impl Drop for Shared {
     }
 }
 
+/// About what a view takes beside the bytes that it was decoded from: a pod's is mostly structs whose fields are not set.
+const VIEW: usize = 12 << 10;
+/// How much has to be dropped for it to be worth a look at the heap.
+const FREED_STEP: usize = 4 << 20;
+static FREED: AtomicUsize = AtomicUsize::new(0);
+static WHEN_FREED: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// Has `hook` called whenever another 4 MB of objects were dropped: the heap may have pages to give back. It is called from
+/// wherever that happens, so it does no more than tell somebody. A process has one; a second is not called.
+pub fn when_freed(hook: impl Fn() + Send + Sync + 'static) {
+    let _ = WHEN_FREED.set(Box::new(hook));
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        let weight = self.weight();
+        let before = FREED.fetch_add(weight, Ordering::Relaxed);
+        if before / FREED_STEP != before.wrapping_add(weight) / FREED_STEP
+            && let Some(hook) = WHEN_FREED.get()
+        {
+            hook();
+        }
+    }
+}
+
 impl Object {
     /// From the bytes that [`Object::json`] gave, as the store reads them back or a client receives them.
     /// `revision` is `metadata.resourceVersion`.
@@ -187,6 +215,10 @@ impl Object {
     /// `metadata.resourceVersion`: the store's revision at which it was last written.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+    /// About how many bytes of memory it takes, its view included once it has been decoded.
+    pub fn weight(&self) -> usize {
+        self.json.len() + if self.view.get().is_some() { VIEW } else { 0 }
     }
     pub fn meta(&self) -> &Meta {
         &self.meta
@@ -237,10 +269,11 @@ impl Object {
 
     /// The typed view, decoded at the first call and then shared.
     ///
-    /// An object has one kind, hence one view type. Errors if the bytes do not fit `T`.
+    /// An object has one kind, hence one view type. `managedFields`, which no reader of views looks at and which would be half
+    /// of it, is left out: a view that is written back leaves it as it is. Errors if the bytes do not fit `T`.
     pub fn view<T: Resource>(&self) -> Result<&T, DecodeError> {
         if self.view.get().is_none() {
-            let decoded = T::decode(&self.json)?;
+            let decoded = T::decode(&unmanaged(&self.json))?;
             let _ = self.view.set(Box::new(decoded));
         }
         self.view
@@ -248,6 +281,26 @@ impl Object {
             .and_then(|v| v.downcast_ref::<T>())
             .ok_or_else(|| DecodeError::other(format!("not a {}", T::KIND)))
     }
+}
+
+/// An object's bytes with `metadata.managedFields` null.
+fn unmanaged(json: &[u8]) -> Cow<'_, [u8]> {
+    #[derive(Deserialize)]
+    struct Outer<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
+    // in a string its quotes were escaped
+    const KEY: &str = "\"managedFields\":";
+    let cut = || {
+        let metadata = serde_json::from_slice::<Outer>(json).ok()?.metadata.get();
+        let begin = metadata.find(KEY)? + KEY.len();
+        let mut list = serde_json::Deserializer::from_str(&metadata[begin..]).into_iter::<IgnoredAny>();
+        list.next()?.ok()?;
+        let start = metadata.as_ptr().addr() - json.as_ptr().addr() + begin;
+        Some([&json[..start], b"null", &json[start + list.byte_offset()..]].concat())
+    };
+    cut().map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
 #[cfg(test)]
@@ -272,6 +325,36 @@ mod tests {
             });
         }
         assert_eq!(calls.get(), 2, "more than there is room for");
+    }
+
+    #[test]
+    fn much_that_is_dropped_is_told() {
+        static TOLD: AtomicUsize = AtomicUsize::new(0);
+        when_freed(|| {
+            TOLD.fetch_add(1, Ordering::Relaxed);
+        });
+        let large = Draft::encode(&json!({"data": {"a": "x".repeat(FREED_STEP)}})).unwrap();
+        drop(large.at(1));
+        assert!(TOLD.load(Ordering::Relaxed) >= 1);
+    }
+
+    #[test]
+    fn a_view_is_heavier_and_without_managed_fields() {
+        let entry = json!({"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:data": {"f:a": {}}}});
+        let tree = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"managedFields": "[]", "\"managedFields\":[": "]"},
+            "metadata": {"name": "x", "annotations": {"a": "\"managedFields\":[1"}, "managedFields": [entry, entry], "uid": "u"}});
+        let object = Draft::encode(&tree).unwrap().at(1);
+        let light = object.weight();
+        let view = object.view::<k8s_openapi::api::core::v1::ConfigMap>().unwrap();
+        assert_eq!(view.metadata.managed_fields, None);
+        assert_eq!(view.metadata.uid.as_deref(), Some("u"));
+        assert_eq!(view.data.as_ref().map(|d| d.len()), Some(2));
+        assert!(object.weight() > light);
+        // nothing to leave out
+        for plain in [&b"{\"metadata\":{}}"[..], b"{}", b"[", b"{\"data\":{\"managedFields\":[]}}"] {
+            assert_eq!(unmanaged(plain), plain);
+        }
     }
 
     #[test]

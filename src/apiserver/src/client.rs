@@ -72,8 +72,8 @@ impl Local {
     }
 
     fn call<'a>(&self, attributes: &'a Attributes, served: &'a Arc<Served>, options: &WriteOptions) -> Call<'a> {
-        let manager = if options.field_manager.is_empty() { &self.user.name } else { &options.field_manager };
-        Call::new(attributes, served, options.dry_run).by(manager.clone())
+        let manager = if options.field_manager.is_empty() { program(&self.user.name) } else { &options.field_manager };
+        Call::new(attributes, served, options.dry_run).by(manager)
     }
 
     fn part(served: &Served, target: &Target) -> Result<Part, Status> {
@@ -90,6 +90,17 @@ impl Local {
             text => FieldSelector::for_kind(text, &served.kind)?,
         };
         Ok((labels, fields))
+    }
+}
+
+/// What upstream's program of this identity calls itself, by its user agent, where it writes.
+fn program(user: &str) -> &str {
+    match user.strip_prefix("system:") {
+        Some("apiserver") => "kube-apiserver",
+        Some(name) if name.starts_with("node:") => "kubelet",
+        Some(name) if name.starts_with("serviceaccount:kube-system:") => "kube-controller-manager",
+        Some(name) => name,
+        None => user,
     }
 }
 

@@ -20,3 +20,4 @@ mod sys;
 
 pub use embedded::{Config, Embedded, killall, layers_in_use};
 pub use spec::*;
+pub use sys::release_memory;

@@ -18,6 +18,16 @@ use nix::sys::stat::Mode;
 pub const PACKET_MAX: usize = 128 * 1024;
 const FDS_MAX: usize = 4;
 
+/// Gives pages of the heap that nothing is on any more back to the kernel, which glibc does by itself only at the heap's end.
+/// Takes milliseconds, for which other threads' allocations may wait. Other allocators need no telling.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches only what is free, under the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// `fork`, for the shim only: it has one thread, so the child may do anything.
 pub fn fork() -> io::Result<nix::unistd::ForkResult> {
     // SAFETY: the shim is single-threaded (it starts no thread and runs before any runtime), so the child does not

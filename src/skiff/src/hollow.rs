@@ -116,7 +116,7 @@ struct Joined {
 impl Joined {
     fn client(&self) -> Result<Arc<dyn Client>> {
         let tls = self.tls.subscribe();
-        let user_agent = format!("skiff/{}", apiserver::GIT_VERSION);
+        let user_agent = format!("kubelet/{0} skiff/{0}", apiserver::GIT_VERSION);
         Ok(Arc::new(HttpClient::new(HttpConfig { servers: self.servers.clone(), tls, user_agent })?))
     }
 

@@ -13,6 +13,7 @@ mod hollow;
 mod kubelet_args;
 mod logging;
 mod member;
+mod memory;
 mod node;
 mod node_ip;
 mod paths;

@@ -80,6 +80,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(balancer.run(stop.clone()));
+    tasks.spawn(crate::memory::give_back(stop.clone()));
     let known = Offline::open(client.clone(), &member::known_dir(&options.paths), stop.clone())?;
     let agent = Agent::new(options, Arc::new(known.clone())).await?;
     let link = Link { node: agent.tunnel_end(), servers: servers.clone(), tls };
@@ -101,7 +102,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
 
 fn http_client(balancer: &Balancer, tls: watch::Receiver<Arc<rustls::ClientConfig>>) -> Result<HttpClient> {
     let servers = vec![format!("https://{}", balancer.address()?)];
-    let user_agent = format!("skiff/{}", apiserver::GIT_VERSION);
+    let user_agent = format!("kubelet/{0} skiff/{0}", apiserver::GIT_VERSION);
     Ok(HttpClient::new(HttpConfig { servers, tls, user_agent })?)
 }
 

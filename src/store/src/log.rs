@@ -91,27 +91,55 @@ pub(crate) struct Ring {
     limits: Limits,
 }
 
+/// How many of the last events count by the bytes of their objects alone, views or not: watchers that fall back a little in a
+/// burst shall not have to read from the disk.
+const FRESH: usize = 512;
+
 struct Recent {
-    events: VecDeque<(Instant, Event)>,
-    bytes: usize,
+    events: VecDeque<Kept>,
+    /// Of the events in the ring together.
+    weight: usize,
+    /// How many, from the oldest, have been weighed with their views.
+    weighed: usize,
     /// Every event of the resource after this revision is in `events`.
     floor: u64,
 }
 
+struct Kept {
+    at: Instant,
+    weight: usize,
+    event: Event,
+}
+
 impl Recent {
     fn trim(&mut self, now: Instant, limits: Limits) {
-        while let Some((at, first)) = self.events.front() {
-            let full = self.events.len() > limits.events || self.bytes > limits.bytes;
-            if !full && now.duration_since(*at) <= limits.age {
+        self.weigh(now);
+        while let Some(first) = self.events.front() {
+            let full = self.events.len() > limits.events || self.weight > limits.bytes;
+            if !full && now.duration_since(first.at) <= limits.age {
                 break;
             }
-            self.floor = first.revision;
-            self.bytes -= first.object.json().len();
+            self.floor = first.event.revision;
+            self.weight -= first.weight;
+            self.weighed = self.weighed.saturating_sub(1);
             self.events.pop_front();
         }
         // a burst's room is given back
         if self.events.capacity() > 64 && self.events.len() < self.events.capacity() / 4 {
             self.events.shrink_to_fit();
+        }
+    }
+
+    /// Weighs again what is no longer [`FRESH`]: its readers have decoded by now what they decode, which is most of its weight.
+    fn weigh(&mut self, now: Instant) {
+        let fresh = self.events.len().saturating_sub(FRESH);
+        while let Some(kept) = self.events.get_mut(self.weighed)
+            && (self.weighed < fresh || now.duration_since(kept.at) >= TRIM)
+        {
+            let weight = kept.event.object.weight();
+            self.weight = self.weight - kept.weight + weight;
+            kept.weight = weight;
+            self.weighed += 1;
         }
     }
 }
@@ -122,7 +150,7 @@ pub(crate) struct Behind(pub u64);
 
 impl Ring {
     fn new(floor: u64, lost: u64, limits: Limits) -> Ring {
-        let recent = RwLock::new(Recent { events: VecDeque::new(), bytes: 0, floor: floor.max(lost) });
+        let recent = RwLock::new(Recent { events: VecDeque::new(), weight: 0, weighed: 0, floor: floor.max(lost) });
         Ring { recent, grown: watch::Sender::new(()), lost, limits }
     }
 
@@ -139,8 +167,9 @@ impl Ring {
     /// Appends events in order. Who waits is not woken yet.
     pub fn push(&self, now: Instant, event: Event) {
         let mut r = self.recent.write();
-        r.bytes += event.object.json().len();
-        r.events.push_back((now, event));
+        let weight = event.object.json().len();
+        r.weight += weight;
+        r.events.push_back(Kept { at: now, weight, event });
         r.trim(now, self.limits);
     }
 
@@ -150,8 +179,8 @@ impl Ring {
         if position < r.floor {
             return Err(Behind(r.floor));
         }
-        let start = r.events.partition_point(|(_, e)| e.revision <= position);
-        Ok(r.events.range(start..).take(limit).map(|(_, e)| e.clone()).collect())
+        let start = r.events.partition_point(|kept| kept.event.revision <= position);
+        Ok(r.events.range(start..).take(limit).map(|kept| kept.event.clone()).collect())
     }
 }
 
@@ -170,5 +199,24 @@ mod tests {
         assert_eq!(quiet.after(0, 10).expect("all of it").len(), 1);
         log.trim(now + Duration::from_secs(600));
         assert!(matches!(quiet.after(0, 10), Err(Behind(7))));
+    }
+
+    #[test]
+    fn what_has_been_read_weighs_more() {
+        let limits = Options::default();
+        let log = Log::new(0, &limits);
+        let (ring, now) = (log.ring("pods"), Instant::now());
+        let kept = || ring.after(ring.floor(), usize::MAX).expect("all of it").len();
+        for revision in 1..=1000 {
+            let tree = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
+            let object = Arc::new(api::Draft::encode(&tree).expect("an object").at(revision));
+            object.view::<api::k8s_openapi::api::core::v1::Pod>().expect("a pod");
+            ring.push(now, Event { kind: EventKind::Put, revision, object, prev: None });
+        }
+        let burst = kept();
+        assert!((FRESH..1000).contains(&burst), "{burst}");
+        log.trim(now + TRIM);
+        let after = kept();
+        assert!(after < FRESH && after > 100, "{after}");
     }
 }

@@ -18,7 +18,7 @@ pub struct Options {
     pub keep_bytes: u64,
     /// Events per resource that watchers find in memory.
     pub ring_events: usize,
-    /// Bytes of objects that such events hold, per resource.
+    /// Bytes of memory that such events hold, per resource ([`api::Object::weight`]).
     pub ring_bytes: usize,
     /// What is encrypted on disk, and how.
     pub seal: Option<Arc<dyn Seal>>,

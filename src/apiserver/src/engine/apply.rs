@@ -19,7 +19,20 @@ impl Call<'_> {
         }
     }
 
-    /// Notes what an update changes, where the object is one that somebody has applied, or it brings entries of its own.
+    /// Notes who made a new object.
+    pub(super) fn record_new(&self, new: &mut Value) -> Result<(), Status> {
+        match self.served.schema() {
+            _ if self.applied => {}
+            Some(schema) => {
+                let (version, now) = (self.kind().api_version(), meta::time(meta::now()));
+                apply::record_new(schema, new, &self.writer(&version, &now));
+            }
+            None => drop(meta::metadata(new)?.remove("managedFields")),
+        }
+        Ok(())
+    }
+
+    /// Notes what an update changes, where somebody owns something of the object, or it brings entries of its own.
     pub(super) fn record(&self, old: &Value, new: &mut Value) -> Result<(), Status> {
         if self.applied {
             return Ok(());

@@ -26,6 +26,8 @@ impl Engine {
             return Err(meta::plain("resourceVersion should not be set on objects to be created"));
         }
         kind.strategy.default(&mut tree);
+        // what admission adds is nobody's
+        call.record_new(&mut tree)?;
         let mut admission = Admission::new(&self.plugins, call);
         admission.mutate(call, &mut tree, None).await?;
 
@@ -34,9 +36,6 @@ impl Engine {
             _ => None,
         };
         meta::fill_new(kind, &mut tree)?;
-        if !call.applied {
-            meta::metadata(&mut tree)?.remove("managedFields");
-        }
         // what a strategy derives from the name (a job's labels) is derived anew for each name drawn
         let nameless = base.is_some().then(|| tree.clone());
         for draw in 1.. {

@@ -82,6 +82,10 @@ impl Engine {
         let old_tree = old.tree();
         meta::match_namespace(kind, call.namespace(), &mut tree)?;
         kind.strategy.default(&mut tree);
+        if part == Part::Main {
+            // what admission changes is nobody's
+            call.record(&old_tree, &mut tree)?;
+        }
         let mut admission = Admission::new(&self.plugins, call);
         admission.mutate(call, &mut tree, Some(old)).await?;
 
@@ -100,7 +104,10 @@ impl Engine {
             return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
         }
         admission.validate(call, &mut tree, Some(old)).await?;
-        call.record(&old_tree, &mut tree)?;
+        if part != Part::Main {
+            // what its strategy takes from the old object is not written
+            call.record(&old_tree, &mut tree)?;
+        }
         self.store_over(call.served, (call.namespace(), name), stored, &tree, call.dry_run).await
     }
 
