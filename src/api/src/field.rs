@@ -93,6 +93,10 @@ impl Error {
         let head = format!("Invalid value: {}", shown(&value.into()));
         Error::detailed("FieldValueInvalid", path, head, detail.as_ref())
     }
+    /// `Invalid` with `OmitValueType`: what is wrong, without the value.
+    pub fn wrong(path: &Path, detail: &str) -> Error {
+        Error::new("FieldValueInvalid", path, format!("Invalid value: {detail}"))
+    }
     pub fn duplicate(path: &Path, value: impl Into<Value>) -> Error {
         Error::new("FieldValueDuplicate", path, format!("Duplicate value: {}", shown(&value.into())))
     }

@@ -41,6 +41,22 @@ pub(crate) fn annotations(errors: &mut Vec<Error>, path: &Path, owner: &Value) {
     }
 }
 
+/// `IsDomainPrefixedPath`: `acme.io/foo`
+pub(crate) fn domain_prefixed_path(errors: &mut Vec<Error>, path: &Path, value: &str) {
+    const FORMAT: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
+    if value.is_empty() {
+        return errors.push(Error::required(path, ""));
+    }
+    let Some((domain, rest)) = value.split_once('/').filter(|(d, r)| !d.is_empty() && !r.is_empty()) else {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return errors.push(Error::invalid(path, value, detail));
+    };
+    errors.extend(names::dns_subdomain(domain, false).into_iter().map(|e| Error::invalid(path, domain, e)));
+    if !rest.bytes().all(|c| c.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&c)) {
+        errors.push(Error::invalid(path, rest, names::regex_error("Invalid path", FORMAT, &[])));
+    }
+}
+
 /// Labels and annotations of a template.
 pub(crate) fn template(errors: &mut Vec<Error>, path: &Path, template: &Value) {
     let metadata = &template["metadata"];

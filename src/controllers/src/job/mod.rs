@@ -180,6 +180,10 @@ impl Jobs {
         if suspended && !conditions.0.is_empty() && end.is_none() {
             started = None;
         }
+        if end.is_some() {
+            // what is over has begun, suspended or not: its status is refused otherwise
+            started.get_or_insert(now);
+        }
         self.note_end(&object, end.as_ref(), &tally, active, &mut conditions);
         self.write(&object, spec, &tally, active, started, conditions).await?;
         self.release(&tally).await?;

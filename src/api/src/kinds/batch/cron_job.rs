@@ -6,8 +6,8 @@ use super::job_spec;
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{NONE, containers, name, or_none, selector, since};
-use crate::kinds::tree::{has, items, made, or, or_zero, some, text};
-use crate::kinds::{metadata, workload};
+use crate::kinds::tree::{flag, has, items, made, or, or_zero, some, text};
+use crate::kinds::workload;
 use crate::strategy::{AGE, Column, NAME, age, set};
 
 pub(super) struct CronJob;
@@ -31,69 +31,17 @@ impl Strategy for CronJob {
     }
 
     fn validate(&self, object: &Value) -> Vec<field::Error> {
-        let mut errors = Vec::new();
-        let (spec, path) = (&object["spec"], &Path::root("spec"));
+        let mut errors = check(object, None);
         let its_name = text(&object["metadata"], "name");
         if its_name.len() > 52 {
             let at = Path::root("metadata");
             errors.push(field::Error::invalid(&at.child("name"), its_name, "must be no more than 52 characters"));
         }
-        let schedule = text(spec, "schedule");
-        let at = path.child("schedule");
-        if schedule.is_empty() {
-            errors.push(field::Error::required(&at, ""));
-        } else {
-            if let Err(e) = parse_schedule(schedule) {
-                errors.push(field::Error::invalid(&at, schedule, e));
-            }
-            if schedule.contains("TZ") && has(spec, "timeZone") {
-                let detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
-                errors.push(field::Error::invalid(&at, schedule, detail));
-            }
-        }
-        for key in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-            workload::nonnegative(&mut errors, path, spec, key);
-        }
-        let policy = text(spec, "concurrencyPolicy");
-        let policies = &["Allow", "Forbid", "Replace"];
-        if policy.is_empty() {
-            errors.push(field::Error::required(&path.child("concurrencyPolicy"), ""));
-        } else if !policies.contains(&policy) {
-            errors.push(field::Error::not_supported(&path.child("concurrencyPolicy"), policy, policies));
-        }
-        if let Some(zone) = some(spec, "timeZone").and_then(Value::as_str) {
-            let mut wrong = |detail: &str| errors.push(field::Error::invalid(&path.child("timeZone"), zone, detail));
-            if zone.is_empty() {
-                wrong("timeZone must be nil or non-empty string");
-            } else {
-                if zone.eq_ignore_ascii_case("local") {
-                    wrong("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
-                }
-                if !zone.eq_ignore_ascii_case("local") && crate::zone::find(zone).is_none() {
-                    wrong(&format!("unknown time zone {zone}"));
-                }
-            }
-        }
-        let (template, at) = (&spec["jobTemplate"], path.child("jobTemplate"));
-        metadata::template(&mut errors, &at, template);
-        let at = at.child("spec");
-        if has(&template["spec"], "selector") {
-            let value = template["spec"]["selector"].clone();
-            errors.push(field::Error::invalid(&at.child("selector"), value, "`selector` will be auto-generated"));
-        }
-        job_spec::validate(&mut errors, &at, &template["spec"]);
         errors
     }
-
-    /// What an old object has in its schedule may stay.
-    fn validate_version(&self, _version: (&str, &str), new: &Value, old: Option<&Value>) -> Vec<field::Error> {
-        let schedule = text(&new["spec"], "schedule");
-        let had = old.is_some_and(|old| text(&old["spec"], "schedule").contains("TZ"));
-        if had || !schedule.contains("TZ") || has(&new["spec"], "timeZone") {
-            return Vec::new();
-        }
-        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-        vec![field::Error::invalid(&Path::root("spec").child("schedule"), schedule, detail)]
+    /// An old one's long name, time zone and zone in the schedule may stay.
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        check(new, Some(&old["spec"]))
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -129,6 +77,82 @@ impl Strategy for CronJob {
             images,
             selector(&job["selector"]),
         ]
+    }
+}
+
+/// `validateCronJobSpec`
+fn check(object: &Value, old: Option<&Value>) -> Vec<field::Error> {
+    let mut errors = Vec::new();
+    let (spec, path) = (&object["spec"], &Path::root("spec"));
+    let schedule = text(spec, "schedule");
+    let at = path.child("schedule");
+    if schedule.is_empty() {
+        errors.push(field::Error::required(&at, ""));
+    } else {
+        if let Err(e) = parse_schedule(schedule) {
+            errors.push(field::Error::invalid(&at, schedule, e));
+        }
+        let had_zone = old.is_some_and(|old| text(old, "schedule").contains("TZ"));
+        let detail = match (had_zone, schedule.contains("TZ")) {
+            (true, true) if has(spec, "timeZone") => "cannot use both timeZone field and TZ or CRON_TZ in schedule",
+            (false, true) => "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+            _ => "",
+        };
+        if !detail.is_empty() {
+            errors.push(field::Error::invalid(&at, schedule, detail));
+        }
+    }
+    workload::nonnegative(&mut errors, path, spec, "startingDeadlineSeconds");
+    if let Some(zone) = some(spec, "timeZone").and_then(Value::as_str)
+        && old.is_none_or(|old| old["timeZone"] != spec["timeZone"])
+    {
+        time_zone(&mut errors, &path.child("timeZone"), zone);
+    }
+    let (policy, at) = (text(spec, "concurrencyPolicy"), path.child("concurrencyPolicy"));
+    let policies = &["Allow", "Forbid", "Replace"];
+    if policy.is_empty() {
+        errors.push(field::Error::required(&at, ""));
+    } else if !policies.contains(&policy) {
+        errors.push(field::Error::not_supported(&at, policy, policies));
+    }
+    let (job, at) = (&spec["jobTemplate"]["spec"], path.child("jobTemplate"));
+    let at = at.child("spec");
+    job_spec::validate(&mut errors, &at, job);
+    if has(job, "selector") {
+        let value = job["selector"].clone();
+        errors.push(field::Error::invalid(&at.child("selector"), value, "`selector` will be auto-generated"));
+    }
+    if flag(job, "manualSelector") {
+        errors.push(field::Error::not_supported(&at.child("manualSelector"), true, &["nil", "false"]));
+    }
+    for key in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+        workload::nonnegative(&mut errors, path, spec, key);
+    }
+    errors
+}
+
+/// `validateTimeZone`
+fn time_zone(errors: &mut Vec<field::Error>, path: &Path, zone: &str) {
+    let mut wrong = |detail: &str| errors.push(field::Error::invalid(path, zone, detail));
+    let syntax = |part: &str| {
+        let fits = |c: u8| c.is_ascii_alphanumeric() || b".-_+".contains(&c);
+        !matches!(part, "." | "..")
+            && !part.starts_with('-')
+            && (1..=14).contains(&part.len())
+            && part.bytes().all(fits)
+    };
+    if zone.is_empty() {
+        return wrong("timeZone must be nil or non-empty string");
+    }
+    if !zone.split('/').all(syntax) {
+        return wrong(&format!("unknown time zone {zone}"));
+    }
+    if zone.eq_ignore_ascii_case("local") {
+        wrong("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+    }
+    // Go knows `Local`, in this spelling, as the machine's
+    if zone != "Local" && crate::zone::find(zone).is_none() {
+        wrong(&format!("unknown time zone {zone}"));
     }
 }
 
@@ -204,30 +228,46 @@ mod tests {
         let problems = |tree: &Value, old: Option<&Value>| {
             let mut tree = tree.clone();
             CronJob.default(&mut tree);
-            let mut errors = CronJob.validate(&tree);
-            errors.extend(CronJob.validate_version(("batch", "v1"), &tree, old));
+            let errors = match old {
+                Some(old) => CronJob.check_update(&tree, old),
+                None => CronJob.validate(&tree),
+            };
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
+        let instead = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        let both = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
         for (schedule, zone, want) in [
-            ("* * * * *", json!(null), ""),
-            ("* * * * *", json!("Europe/Berlin"), ""),
-            ("* * * * *", json!("Mars"), "spec.timeZone: Invalid value: \"Mars\": unknown time zone Mars"),
-            ("* * * * *", json!(""), "spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string"),
+            ("* * * * *", json!(null), String::new()),
+            ("* * * * *", json!("Europe/Berlin"), String::new()),
+            ("* * * * *", json!("Mars"), "spec.timeZone: Invalid value: \"Mars\": unknown time zone Mars".into()),
+            ("* * * * *", json!("a/../b"), "spec.timeZone: Invalid value: \"a/../b\": unknown time zone a/../b".into()),
             (
-                "TZ=UTC * * * * *",
-                json!(null),
-                "spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+                "* * * * *",
+                json!("Local"),
+                "spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".into(),
             ),
-            (
-                "CRON_TZ=UTC * * * * *",
-                json!("UTC"),
-                "spec.schedule: Invalid value: \"CRON_TZ=UTC * * * * *\": cannot use both timeZone field and TZ or CRON_TZ in schedule",
-            ),
+            ("* * * * *", json!(""), "spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string".into()),
+            ("TZ=UTC * * * * *", json!(null), format!("spec.schedule: Invalid value: \"TZ=UTC * * * * *\": {instead}")),
+            ("TZ=UTC * * * * *", json!("UTC"), format!("spec.schedule: Invalid value: \"TZ=UTC * * * * *\": {instead}")),
         ] {
             assert_eq!(problems(&of(schedule, zone), None), want, "{schedule}");
         }
         let old = of("TZ=UTC 0 * * * *", json!(null));
         assert_eq!(problems(&of("TZ=UTC * * * * *", json!(null)), Some(&old)), "");
+        assert_eq!(
+            problems(&of("TZ=UTC * * * * *", json!("UTC")), Some(&old)),
+            format!("spec.schedule: Invalid value: \"TZ=UTC * * * * *\": {both}")
+        );
+        let mut old = of("* * * * *", json!("Mars"));
+        old["metadata"]["name"] = json!("n".repeat(60));
+        assert_eq!(problems(&old, Some(&old)), "", "what is there may stay");
+        assert!(problems(&old, None).ends_with("must be no more than 52 characters"));
+        let mut manual = of("* * * * *", json!(null));
+        manual["spec"]["jobTemplate"]["spec"]["manualSelector"] = json!(true);
+        assert_eq!(
+            problems(&manual, None),
+            "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\""
+        );
     }
 
     #[test]

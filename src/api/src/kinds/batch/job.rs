@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::job_spec;
+use super::{job_spec, job_status};
 use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{containers, count, name, selector, timestamp};
-use crate::kinds::tree::{child, ensure, entries, flag, has, items, made, number, or, same, some, text};
+use crate::kinds::tree::{child, ensure, entries, flag, has, items, items_mut, made, number, or, same, some, text};
 use crate::kinds::workload;
 use crate::labels::Selector;
 use crate::strategy::{AGE, Column, NAME, age, copy, human_duration, set};
@@ -81,7 +81,11 @@ impl Strategy for Job {
             let metadata = template.child("metadata");
             errors.push(field::Error::invalid(&metadata.child("labels"), its_labels.clone(), detail));
         }
+        indexed_name(&mut errors, job);
         errors
+    }
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        job_status::validate_update(new, old)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
@@ -97,26 +101,28 @@ impl Strategy for Job {
             let detail = "can only be modified in tandem with spec.parallelism";
             errors.push(field::Error::invalid(&path.child("completions"), spec["completions"].clone(), detail));
         }
-        for key in [
-            "completions",
-            "selector",
-            "completionMode",
-            "podFailurePolicy",
-            "backoffLimitPerIndex",
-            "managedBy",
-            "successPolicy",
-        ] {
-            let free = key == "completions" && elastic;
-            if !free && !same(&spec[key], &was[key]) {
+        let immutable = |errors: &mut Vec<field::Error>, key: &str| {
+            if !same(&spec[key], &was[key]) {
                 errors.push(field::Error::invalid(&path.child(key), spec[key].clone(), "field is immutable"));
             }
+        };
+        if !elastic {
+            immutable(&mut errors, "completions");
         }
+        immutable(&mut errors, "selector");
         let mut before = was["template"].clone();
-        if flag(was, "suspend") && !has(&old["status"], "startTime") {
+        let (suspended, idle) = (flag(was, "suspend"), number(&old["status"], "active") == 0);
+        if suspended && (idle || !has(&old["status"], "startTime")) {
             scheduling_directives(&mut before, &spec["template"]);
+        }
+        if suspended && idle {
+            resources(&mut before, &spec["template"]);
         }
         if !same(&spec["template"], &before) {
             errors.push(field::Error::invalid(&path.child("template"), spec["template"].clone(), "field is immutable"));
+        }
+        for key in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+            immutable(&mut errors, key);
         }
         errors
     }
@@ -187,27 +193,54 @@ fn generated_selector(errors: &mut Vec<field::Error>, path: &Path, job: &Value) 
     if flag(spec, "manualSelector") || !has(spec, "selector") {
         return;
     }
-    let uid = text(&job["metadata"], "uid");
+    let (uid, its_name) = (text(&job["metadata"], "uid"), text(&job["metadata"], "name"));
     if uid.is_empty() {
-        return;
+        let metadata = Path::root("metadata");
+        errors.push(field::Error::required(&metadata.child("uid"), ""));
     }
     let labels = &spec["template"]["metadata"]["labels"];
     let (template, metadata) = (path.child("template"), "metadata");
     let metadata = template.child(metadata);
-    for (key, want) in [(UID_LABELS[1], uid), (NAME_LABELS[1], text(&job["metadata"], "name"))] {
-        if text(labels, key) != want {
-            let detail = format!("must be '{want}'");
-            errors.push(field::Error::invalid(&metadata.child("labels"), labels.clone(), detail));
+    let at = metadata.child("labels");
+    let expected = [(UID_LABELS[1], uid), (NAME_LABELS[1], its_name), (UID_LABELS[0], uid), (NAME_LABELS[0], its_name)];
+    for (key, want) in expected {
+        let detail = format!("must be '{want}'");
+        match labels.get(key) {
+            None => errors.push(field::Error::required(&at.key(key), &detail)),
+            Some(value) if value != want => {
+                errors.push(field::Error::invalid(&at.key(key), labels.clone(), detail));
+            }
+            Some(_) => {}
         }
     }
-    let selected = &spec["selector"]["matchLabels"];
-    let generated = UID_LABELS.iter().any(|key| text(selected, key) == uid);
-    if !generated {
-        errors.push(field::Error::invalid(
-            &path.child("selector"),
-            spec["selector"].clone(),
-            "`selector` not auto-generated",
-        ));
+    let expected: Value = expected.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
+    if Selector::from_tree(&spec["selector"]).is_ok_and(|s| !s.matches(&expected)) {
+        let detail = "`selector` not auto-generated";
+        errors.push(field::Error::invalid(&path.child("selector"), spec["selector"].clone(), detail));
+    }
+}
+
+/// The pods of an indexed job have its name and their index as host name.
+fn indexed_name(errors: &mut Vec<field::Error>, job: &Value) {
+    let (its_name, completions) = (text(&job["metadata"], "name"), number(&job["spec"], "completions"));
+    if text(&job["spec"], "completionMode") != "Indexed" || completions <= 0 {
+        return;
+    }
+    let longest = format!("{its_name}-{}", completions - 1);
+    if !crate::names::dns_label(&longest, false).is_empty() {
+        let (metadata, detail) =
+            (Path::root("metadata"), format!("will not able to create pod with invalid DNS label: {longest}"));
+        errors.push(field::Error::invalid(&metadata.child("name"), its_name, detail));
+    }
+}
+
+/// What containers of a suspended job's pods will ask for may change while none runs.
+fn resources(before: &mut Value, now: &Value) {
+    let Some(spec) = child(before, "spec") else { return };
+    for list in ["containers", "initContainers"] {
+        for (was, is) in items_mut(spec, list).iter_mut().zip(items(&now["spec"], list)) {
+            copy(was, is, "resources");
+        }
     }
 }
 
@@ -284,6 +317,37 @@ mod tests {
         assert_eq!(Job.cells(&j, 0)[1], "Running");
     }
     #[test]
+    fn names_and_labels_fit() {
+        let made = |change: Value| {
+            let mut j = job();
+            crate::patch::merge(&mut j, &change).expect("a patch");
+            let mut j = defaulted(&Job, j);
+            Job.prepare_create(&mut j);
+            Job.validate(&j).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let long = "j".repeat(61);
+        let of = |key: &str| json!({"spec": {"template": {"metadata": {"labels": {key: "x"}}}}});
+        for (change, want) in [
+            (json!({}), String::new()),
+            (
+                of("job-name"),
+                "spec.template.metadata.labels[job-name]: Invalid value: {\"batch.kubernetes.io/controller-uid\":\"u\",\"batch.kubernetes.io/job-name\":\"j\",\"controller-uid\":\"u\",\"job-name\":\"x\"}: must be 'j'".into(),
+            ),
+            (
+                json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}}}}),
+                "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\",\"batch.kubernetes.io/controller-uid\":\"u\"}}: `selector` not auto-generated".into(),
+            ),
+            (
+                json!({"metadata": {"name": long}, "spec": {"completionMode": "Indexed", "completions": 11}}),
+                format!("metadata.name: Invalid value: {long:?}: will not able to create pod with invalid DNS label: {long}-10"),
+            ),
+            (json!({"metadata": {"name": long}, "spec": {"completionMode": "Indexed", "completions": 10}}), String::new()),
+        ] {
+            assert_eq!(made(change.clone()), want, "{change}");
+        }
+    }
+
+    #[test]
     fn what_of_a_job_may_change() {
         let mut old = defaulted(&Job, job());
         old["spec"]["completionMode"] = json!("Indexed");
@@ -307,6 +371,14 @@ mod tests {
             old["spec"]["template"]["spec"]["affinity"] = affinity;
             new["spec"]["template"]["spec"]["affinity"] = Value::Null;
             assert_eq!(Job.validate_update(&new, &old).is_empty(), allowed);
+        }
+        for (suspended, active, allowed) in [(true, 0, true), (true, 1, false), (false, 0, false)] {
+            let (mut new, mut old) = (old.clone(), old.clone());
+            old["spec"]["suspend"] = json!(suspended);
+            old["status"] = json!({"active": active, "startTime": "2026-01-01T00:00:00Z"});
+            new["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
+            new["spec"]["template"]["spec"]["nodeSelector"] = json!({"a": "b"});
+            assert_eq!(Job.validate_update(&new, &old).is_empty(), allowed, "{suspended} {active}");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! `batch`.
 
 mod cron_job;
+mod indexes;
 mod job;
 mod job_spec;
+mod job_status;
 mod policies;
 
 use super::def::namespaced;

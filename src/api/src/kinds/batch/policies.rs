@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 
+use super::indexes;
 use crate::field::{Error, Path};
+use crate::kinds::metadata::domain_prefixed_path;
 use crate::kinds::tree::{has, items, number, some, text};
 use crate::names;
 
 const MOST_RULES: usize = 20;
 const MOST_CODES: usize = 255;
+/// `maxJobSuccessPolicySucceededIndexesLimit`, in bytes.
+const MOST_INDEXES: usize = 64 * 1024;
 
 /// `valid values: ["In" "NotIn"]`, as Go prints a list.
 fn one_of(errors: &mut Vec<Error>, path: &Path, value: &str, supported: &[&str]) {
@@ -58,9 +62,7 @@ pub(super) fn failure(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
             (false, true) => "specifying one of OnExitCodes and OnPodConditions is required",
             _ => continue,
         };
-        let mut error = Error::invalid(path, "", detail);
-        error.message = format!("Invalid value: {detail}");
-        errors.push(error);
+        errors.push(Error::wrong(path, detail));
     }
 }
 
@@ -94,7 +96,7 @@ pub(super) fn success(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     let Some(policy) = some(spec, "successPolicy") else { return };
     let path = path.child("successPolicy");
     if text(spec, "completionMode") != "Indexed" {
-        errors.push(Error::invalid(&path, policy.clone(), "requires indexed completion mode"));
+        return errors.push(Error::invalid(&path, policy.clone(), "requires indexed completion mode"));
     }
     let (rules, list) = (items(policy, "rules"), path.child("rules"));
     if rules.is_empty() {
@@ -108,6 +110,18 @@ pub(super) fn success(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
         if !has(rule, "succeededCount") && !has(rule, "succeededIndexes") {
             errors.push(Error::required(&at, "at least one of succeededCount or succeededIndexes must be specified"));
         }
+        let given = some(rule, "succeededIndexes").and_then(Value::as_str);
+        let mut total = 0;
+        if let Some(given) = given {
+            let at = at.child("succeededIndexes");
+            if given.len() > MOST_INDEXES {
+                errors.push(Error::too_long(&at, MOST_INDEXES));
+            }
+            match indexes::total(given, completions) {
+                Ok(n) => total = n,
+                Err(e) => errors.push(Error::invalid(&at, given, format!("error parsing succeededIndexes: {e}"))),
+            }
+        }
         if let Some(count) = some(rule, "succeededCount").and_then(Value::as_i64) {
             let at = at.child("succeededCount");
             if count < 0 {
@@ -118,6 +132,12 @@ pub(super) fn success(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
                     format!("must be less than or equal to {completions} (the number of specified completions)");
                 errors.push(Error::invalid(&at, count, detail));
             }
+            if given.is_some() && count > total {
+                let detail = format!(
+                    "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+                );
+                errors.push(Error::invalid(&at, count, detail));
+            }
         }
     }
 }
@@ -126,17 +146,7 @@ pub(super) fn success(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
 pub(super) fn managed_by(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     let Some(manager) = some(spec, "managedBy").and_then(Value::as_str) else { return };
     let at = path.child("managedBy");
-    match manager.split_once('/') {
-        _ if manager.is_empty() => errors.push(Error::required(&at, "")),
-        Some((domain, rest)) if !rest.is_empty() => {
-            let wrong = names::dns_subdomain(domain, false);
-            errors.extend(wrong.into_iter().map(|e| Error::invalid(&at, domain, e)));
-        }
-        _ => {
-            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-            errors.push(Error::invalid(&at, manager, detail));
-        }
-    }
+    domain_prefixed_path(errors, &at, manager);
     if manager.len() > 63 {
         errors.push(Error::too_long(&at, 63));
     }
@@ -187,6 +197,60 @@ mod tests {
                 "spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of specified completions)"
             ]
         );
+        let success =
+            |rule: Value| json!({"completionMode": "Indexed", "completions": 4, "successPolicy": {"rules": [rule]}});
+        for (rule, want) in [
+            (json!({"succeededIndexes": "0-1,3", "succeededCount": 3}), ""),
+            (
+                json!({"succeededIndexes": "0-1,4"}),
+                r#"spec.successPolicy.rules[0].succeededIndexes: Invalid value: "0-1,4": error parsing succeededIndexes: too large index: "4""#,
+            ),
+            (
+                json!({"succeededIndexes": "0-1", "succeededCount": 3}),
+                "spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)",
+            ),
+        ] {
+            assert_eq!(job(success(rule)).join("; "), want);
+        }
+        let failed_first = json!({"podFailurePolicy": {"rules": []}, "podReplacementPolicy": "TerminatingOrFailed"});
+        for (spec, want) in [
+            (
+                failed_first,
+                r#"spec.podReplacementPolicy: Unsupported value: "TerminatingOrFailed": supported values: "Failed""#,
+            ),
+            (
+                json!({"successPolicy": {"rules": []}}),
+                r#"spec.successPolicy: Invalid value: {"rules":[]}: requires indexed completion mode"#,
+            ),
+            (
+                json!({"managedBy": "x.io/a b"}),
+                r#"spec.managedBy: Invalid value: "a b": Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')"#,
+            ),
+            (
+                json!({"managedBy": "x.io/"}),
+                "spec.managedBy: Invalid value: \"x.io/\": must be a domain-prefixed path (such as \"acme.io/foo\")",
+            ),
+            (
+                json!({"completionMode": "x"}),
+                r#"spec.completionMode: Unsupported value: "x": supported values: "NonIndexed", "Indexed""#,
+            ),
+            (
+                json!({"completionMode": "Indexed", "completions": 5, "backoffLimitPerIndex": 1, "maxFailedIndexes": 100_001}),
+                "spec.maxFailedIndexes: Invalid value: 100001: must be less than or equal to completions; \
+                 spec.maxFailedIndexes: Invalid value: 100001: must be less than or equal to 100000",
+            ),
+            (
+                json!({"completionMode": "Indexed", "completions": 200_000, "parallelism": 20_000, "backoffLimitPerIndex": 1}),
+                "spec.maxFailedIndexes: Required value: must be specified when completions is above 100000; \
+                 spec.parallelism: Invalid value: 20000: must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index",
+            ),
+            (
+                json!({"completionMode": "Indexed", "completions": 200_000, "maxFailedIndexes": 20_000, "backoffLimitPerIndex": 1}),
+                "spec.maxFailedIndexes: Invalid value: 20000: must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index",
+            ),
+        ] {
+            assert_eq!(job(spec).join("; "), want);
+        }
         assert_eq!(
             job(json!({"managedBy": "x"})),
             ["spec.managedBy: Invalid value: \"x\": must be a domain-prefixed path (such as \"acme.io/foo\")"]
