@@ -59,6 +59,7 @@ impl Reason {
 pub struct Cause {
     pub reason: String,
     pub message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub field: String,
 }
 

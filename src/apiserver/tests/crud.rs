@@ -75,7 +75,14 @@ async fn what_a_client_may_not_say_is_refused() {
         ("POST", MAPS, json!({"metadata": {"name": "x"}, "data": {"k": 1}}), 400, "json: cannot unmarshal number"),
         ("PUT", one.as_str(), map("b", "1"), 400, "the name of the object (b) does not match the name on the URL (a)"),
         ("PUT", "/api/v1/namespaces/default/configmaps/nope", map("nope", "1"), 404, "configmaps \"nope\" not found"),
-        ("POST", "/api/v1/configmaps", map("b", "1"), 404, "the server could not find the requested resource"),
+        ("POST", "/api/v1/configmaps", map("b", "1"), 405, "does not allow this method"),
+        ("DELETE", "/api/v1/configmaps", json!({}), 405, "does not allow this method"),
+        ("PUT", MAPS, map("a", "1"), 405, "does not allow this method"),
+        ("PATCH", MAPS, json!({}), 405, "does not allow this method"),
+        ("DELETE", one.as_str(), map("a", "1"), 400, "no kind \"ConfigMap\" is registered"),
+        ("POST", &format!("{MAPS}?dryRun="), map("c", "1"), 422, "dryRun: Unsupported value"),
+        ("GET", &format!("{one}?resourceVersion=x"), Value::Null, 422, "resourceVersion: Invalid value: \"x\""),
+        ("GET", &format!("{one}?resourceVersion=9999"), Value::Null, 504, "Timeout: Too large resource version: 9999"),
         ("POST", "/api/v1/namespaces/default/nothings", map("b", "1"), 404, "could not find the requested resource"),
         ("POST", one.as_str(), map("b", "1"), 405, "does not allow this method"),
         (
@@ -93,6 +100,12 @@ async fn what_a_client_may_not_say_is_refused() {
     assert_eq!(c.send("POST", MAPS, &protobuf, "k8s").await.code, 400);
     assert_eq!(c.send("POST", MAPS, &[("content-type", "text/plain")], "x").await.code, 415);
     assert_eq!(c.send("GET", &one, &[("accept", "text/html")], "").await.code, 406);
+    let partial = |of: &str| format!("application/json;as=PartialObjectMetadata{of};g=meta.k8s.io;v=v1");
+    for (path, of, code) in [(&*one, "", 200), (&one, "List", 406), (MAPS, "", 406), (MAPS, "List", 200)] {
+        assert_eq!(c.send("GET", path, &[("accept", &partial(of))], "").await.code, code, "{path} {of}");
+    }
+    // one object is got, however it is asked
+    assert_eq!(c.get(&format!("{one}?watch=true")).await.json()["metadata"]["name"], "a");
     let both = "application/vnd.kubernetes.protobuf,application/json";
     assert_eq!(c.send("GET", &one, &[("accept", both)], "").await.code, 200);
     assert_eq!(c.send("POST", MAPS, &[], vec![b'x'; 4 << 20]).await.code, 413);
@@ -180,13 +193,20 @@ async fn patches() {
         ("merge-patch", "[", 400, Value::Null),
         ("merge-patch", r#"{"metadata":{"resourceVersion":"1"}}"#, 409, Value::Null),
         ("merge-patch", r#"{"metadata":{"name":"b"}}"#, 400, Value::Null),
+        // no patch makes another kind of it
+        ("merge-patch", r#"{"kind":"Secret"}"#, 422, Value::Null),
+        ("json-patch", r#"[{"op":"replace","path":"/apiVersion","value":"v2"}]"#, 422, Value::Null),
+        ("merge-patch", r#"{"kind":null,"apiVersion":null}"#, 200, json!({"m": "2"})),
+        ("strategic-merge-patch", r#"{"kind":"Secret"}"#, 200, json!({"m": "2"})),
+        ("json-patch", r#"[{"op":"replace","path":"/data/j","value":"3"}]"#, 200, json!({"m": "2", "j": "3"})),
+        ("merge-patch", r#"{"data":{"j":null}}"#, 200, json!({"m": "2"})),
         ("unknown-patch", "{}", 415, Value::Null),
     ] {
         let kind = format!("application/{kind}+json");
         let answer = c.send("PATCH", &one, &[("content-type", &kind)], patch.to_owned()).await;
         assert_eq!(answer.code, code, "{patch}: {}", answer.text());
         if code == 200 {
-            assert_eq!(answer.json()["data"], want, "{patch}");
+            assert_eq!((&answer.json()["data"], &answer.json()["kind"]), (&want, &json!("ConfigMap")), "{patch}");
         }
     }
     // twenty at once: each is applied to what the others left

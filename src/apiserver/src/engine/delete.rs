@@ -152,7 +152,8 @@ const JOBS: &str = "child pods are preserved by default when jobs are deleted; s
                     them or set propagationPolicy=Orphan to suppress this warning";
 
 fn check(call: &Call<'_>, old: &Object, wanted: &UidPrecondition) -> Result<(), Status> {
-    let conflict = |why: String| Status::conflict(&call.kind().group, &call.kind().plural, old.name(), &why);
+    // by the kind's name, as upstream's `BeforeDelete`
+    let conflict = |why: String| Status::conflict(&call.kind().group, &call.kind().kind, old.name(), &why);
     if let Some(uid) = wanted.uid.as_deref().filter(|u| *u != old.uid()) {
         return Err(conflict(format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted \

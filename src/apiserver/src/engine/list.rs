@@ -114,6 +114,12 @@ pub(super) fn too_large(asked: u64, current: u64) -> Status {
 }
 
 impl Engine {
+    /// Errors with upstream's timeout where `revision` is yet to come.
+    pub fn reached(&self, revision: u64) -> Result<(), Status> {
+        let current = self.store.revision();
+        if revision > current { Err(too_large(revision, current)) } else { Ok(()) }
+    }
+
     /// `namespace` empty: all of them.
     pub async fn list(&self, served: &Served, namespace: &str, request: &ListRequest) -> Result<Listing, ListFailure> {
         let token = match request.next.as_str() {
@@ -174,10 +180,7 @@ impl Engine {
                 next: Token::encode(-1, &token.start),
             });
         }
-        let current = self.store.revision();
-        if request.revision > current {
-            return Err(too_large(request.revision, current).into());
-        }
+        self.reached(request.revision)?;
         if request.version_match == Some(VersionMatch::Exact) && request.revision > 0 {
             let old = "The resourceVersion for the provided list is too old.";
             return Ok(self.store.snapshot_at(resource, request.revision).await.map_err(|_| Status::expired(old))?);

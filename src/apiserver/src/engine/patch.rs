@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::decode::{self, FieldValidation};
 use api::schema::{Schema, Type};
-use api::{Object, Reason, Status, Value, convert, patch, schema};
+use api::{Object, Reason, Status, Value, convert, field, patch, schema};
 
 use super::{Call, Engine, Part, SCALE, Served, meta};
 
@@ -41,6 +41,30 @@ fn unsupported() -> Status {
     Status::new(Reason::UnsupportedMediaType, text)
 }
 
+/// A patch makes no other kind of an object. What it removes comes back, and a strategic patch's word is not looked at.
+fn keep_claim(tree: &mut Value, [version, kind]: [Value; 2], body: &PatchBody) -> Result<(), Status> {
+    let said = |key: &str| tree[key].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
+    if !matches!(body, PatchBody::Strategic(_)) {
+        let (its_version, its_kind) = (said("apiVersion"), said("kind"));
+        let other = |said: &Option<String>, own: &Value| said.as_deref().is_some_and(|s| own != s);
+        if other(&its_version, &version) || other(&its_kind, &kind) {
+            let text = |said: Option<String>, own: &Value| said.or(own.as_str().map(str::to_owned)).unwrap_or_default();
+            let why = format!(
+                "no kind {:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+                text(its_kind, &kind),
+                text(its_version, &version)
+            );
+            let error = field::Error::invalid(&field::Path::root("patch"), tree.to_string(), why);
+            return Err(Status::invalid("", "", "", &[error]));
+        }
+    }
+    if let Some(root) = tree.as_object_mut() {
+        root.insert("apiVersion".into(), version);
+        root.insert("kind".into(), kind);
+    }
+    Ok(())
+}
+
 /// The tree behind a patch, in the storage version and clean.
 fn patched(
     served: &Served,
@@ -53,7 +77,9 @@ fn patched(
     if !served.as_stored {
         convert::from_storage(&served.kind, &served.group, &served.version, &mut tree);
     }
+    let claim = ["apiVersion", "kind"].map(|key| tree[key].clone());
     body.apply(&mut tree, served.own_schema.or(served.built_in))?;
+    keep_claim(&mut tree, claim, body)?;
     let mut warnings = Vec::new();
     let mut check = |tree: &mut Value, schema: Option<Schema<'_>>, duplicates: Vec<String>| -> Result<(), Status> {
         if let Some(schema) = schema {

@@ -321,6 +321,16 @@ impl Admitted {
         if matches!(accepted.shape, Shape::Discovery | Shape::DiscoveryBeta) {
             accepted.shape = Shape::Object;
         }
+        let of_list = matches!(self.attributes.verb, Verb::List | Verb::DeleteCollection);
+        let wrong = match accepted.shape {
+            Shape::PartialObjectMetadata if of_list => Some(("PartialObjectMetadata", "a list")),
+            Shape::PartialObjectMetadataList if !of_list => Some(("PartialObjectMetadataList", "not a list")),
+            _ => None,
+        };
+        if let Some((asked, is)) = wrong {
+            let text = format!("you requested {asked}, but the requested object is {is}");
+            return Err(Status::new(Reason::NotAcceptable, text));
+        }
         let include = match accepted.shape {
             Shape::Table => IncludeObject::parse(self.query.get("includeObject")).ok_or_else(|| {
                 let text = format!("unrecognized includeObject value: {:?}", self.query.get("includeObject"));

@@ -54,15 +54,16 @@ impl Query {
         match self.get(key) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                let error = field::Error::invalid(&field::Path::root(key), text, "must be an integer");
-                Status::bad_request(error.to_string())
+                let why =
+                    if text.bytes().all(|c| c.is_ascii_digit()) { "value out of range" } else { "invalid syntax" };
+                Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
             }),
         }
     }
 
     /// `dryRun=All`
     pub fn dry_run(&self, options: &str) -> Result<bool, Status> {
-        let mut all = self.all("dryRun").filter(|v| !v.is_empty()).peekable();
+        let mut all = self.all("dryRun").peekable();
         let any = all.peek().is_some();
         match all.find(|v| *v != "All") {
             Some(v) => {
@@ -124,9 +125,7 @@ impl Query {
     pub fn selectors(&self, kind: &Kind) -> Result<(Selector, FieldSelector), Status> {
         let labels = match self.get("labelSelector") {
             "" => Selector::everything(),
-            text => {
-                Selector::parse(text).map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?
-            }
+            text => Selector::parse(text).map_err(|e| Status::bad_request(e.to_string()))?,
         };
         let fields = match self.get("fieldSelector") {
             "" => FieldSelector::default(),
@@ -135,7 +134,8 @@ impl Query {
         Ok((labels, fields))
     }
 
-    fn version(&self) -> Result<u64, Status> {
+    /// `resourceVersion=`: no older than that. 0: any.
+    pub fn version(&self) -> Result<u64, Status> {
         match self.get("resourceVersion") {
             "" => Ok(0),
             text => text.parse().map_err(|_| {

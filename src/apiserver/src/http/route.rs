@@ -76,7 +76,7 @@ impl Info {
     pub fn verb(&self, method: &Method, watch: bool) -> Result<Verb, Status> {
         let one = !self.name.is_empty();
         Ok(match *method {
-            Method::GET | Method::HEAD if self.subresource.is_empty() && (watch || self.watch) => Verb::Watch,
+            Method::GET | Method::HEAD if self.subresource.is_empty() && (watch && !one || self.watch) => Verb::Watch,
             Method::GET | Method::HEAD if one => Verb::Get,
             Method::GET | Method::HEAD => Verb::List,
             Method::POST => Verb::Create,

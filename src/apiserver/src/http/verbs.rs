@@ -26,10 +26,19 @@ fn served(front: &Front, a: &Admitted) -> Result<Arc<Served>, Status> {
     let within = !i.namespace.is_empty();
     // one object needs its namespace, and a cluster-scoped resource has none (a namespace is in itself)
     let misplaced = match served.namespaced() {
-        true => !within && (!i.name.is_empty() || a.attributes.verb == Verb::Create),
+        true => !within && !i.name.is_empty(),
         false => within && i.resource != "namespaces",
     };
-    if misplaced { Err(route::not_found()) } else { Ok(served) }
+    if misplaced {
+        return Err(route::not_found());
+    }
+    // all namespaces together can be read, no more
+    let across = served.namespaced() && !within;
+    match a.attributes.verb {
+        Verb::Create | Verb::DeleteCollection if across => Err(route::method_not_allowed()),
+        Verb::Update | Verb::Patch if i.name.is_empty() => Err(route::method_not_allowed()),
+        _ => Ok(served),
+    }
 }
 
 /// The handler of a subresource that wants the connection.
@@ -136,6 +145,7 @@ async fn resource(front: &Arc<Front>, a: Admitted, served: Arc<Served>) -> Resul
     match a.attributes.verb {
         Verb::Get => {
             let wanted = a.wanted()?;
+            front.engine.reached(a.query.version()?)?;
             let object = front.engine.get_one(&Call::new(&a.attributes, &served, false), &a.info.name).await?;
             Ok(output::object(&wanted, &served, 200, &object))
         }

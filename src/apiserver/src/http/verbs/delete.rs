@@ -37,6 +37,14 @@ async fn take_delete(a: Admitted) -> Result<(crate::Attributes, DeleteOptions, b
         true => json!({}),
         false => input::document(&bytes, format, "DeleteOptions", FieldValidation::Ignore)?.tree,
     };
+    if let Some(other) = tree["kind"].as_str().filter(|k| !matches!(*k, "" | "DeleteOptions")) {
+        let version = tree["apiVersion"].as_str().unwrap_or_default();
+        let why = format!(
+            "no kind {other:?} is registered for version {version:?} in scheme \
+             \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        );
+        return Err(Status::bad_request(why));
+    }
     if let Some(schema) = schema::find("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions") {
         let validation = FieldValidation::Ignore;
         decode::object(&mut tree, schema, ("DeleteOptions", "v1"), Vec::new(), validation)?;
