@@ -1,6 +1,6 @@
 //! What the workloads (Deployment, ReplicaSet, …, Job) share: selector, template, replicas.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::core::pod;
 use super::tree::{entries, has, items, number, same, text};
@@ -44,23 +44,31 @@ fn is_empty(selector: &Value) -> bool {
     items(selector, "matchExpressions").is_empty() && entries(selector, "matchLabels").next().is_none()
 }
 
-/// A selector that must be there and select something, and a template that it selects.
-pub(crate) fn validate_selector_and_template(errors: &mut Vec<Error>, path: &Path, spec: &Value, what: &str) {
+/// What the texts about a workload call it: for an empty selector, and for a template with a deadline.
+pub(crate) struct Words {
+    pub selector: &'static str,
+    pub template: &'static str,
+}
+
+/// A selector that must be there and select something, and a template that it selects, of pods that restart always.
+pub(crate) fn validate_selector_and_template(errors: &mut Vec<Error>, path: &Path, spec: &Value, words: &Words) {
     let (selector, template) = (&spec["selector"], &spec["template"]);
     let at = path.child("selector");
-    if !has(spec, "selector") {
+    // a daemon set without one is only told that it does not match
+    if !has(spec, "selector") && words.selector != "daemonset" {
         errors.push(Error::required(&at, ""));
     } else {
         validate_label_selector(errors, &at, selector);
-        if is_empty(selector) {
-            let detail = format!("empty selector is invalid for {what}");
+        if has(spec, "selector") && is_empty(selector) {
+            let detail = format!("empty selector is invalid for {}", words.selector);
             errors.push(Error::invalid(&at, selector.clone(), detail));
         }
     }
     let template_path = path.child("template");
     match Selector::from_tree(selector) {
-        Err(e) => errors.push(Error::invalid(&at, selector.clone(), e.to_string())),
-        Ok(s) if !is_empty(selector) => {
+        Err(_) if words.selector == "daemonset" => {}
+        Err(_) => return errors.push(Error::invalid(&at, selector.clone(), "invalid label selector")),
+        Ok(s) if !has(spec, "selector") || !is_empty(selector) => {
             let its_labels = &template["metadata"]["labels"];
             if !s.matches(its_labels) {
                 let path = template_path.child("metadata");
@@ -70,11 +78,30 @@ pub(crate) fn validate_selector_and_template(errors: &mut Vec<Error>, path: &Pat
         }
         Ok(_) => {}
     }
-    pod::validate_template(errors, &template_path, template);
+    let claims = items(spec, "volumeClaimTemplates");
+    if claims.is_empty() {
+        pod::validate_template(errors, &template_path, template);
+    } else {
+        pod::validate_template(errors, &template_path, &with_volumes_of(template, claims));
+    }
+    validate_always_restarts(errors, path, spec, words.template);
 }
 
-/// The one restart policy of pods that a controller replaces.
-pub(crate) fn validate_always_restarts(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+/// A stateful set's pods have its claims as volumes.
+fn with_volumes_of(template: &Value, claims: &[Value]) -> Value {
+    let mut template = template.clone();
+    let names: Vec<&Value> = claims.iter().map(|c| &c["metadata"]["name"]).collect();
+    if let Some(spec) = template.get_mut("spec").filter(|s| s.is_object()) {
+        let mut volumes: Vec<Value> =
+            items(spec, "volumes").iter().filter(|v| !names.contains(&&v["name"])).cloned().collect();
+        volumes.extend(names.iter().map(|n| json!({"name": n, "persistentVolumeClaim": {"claimName": n}})));
+        spec["volumes"] = volumes.into();
+    }
+    template
+}
+
+/// The one restart policy of pods that a controller replaces. `what`: the controller.
+pub(crate) fn validate_always_restarts(errors: &mut Vec<Error>, path: &Path, spec: &Value, what: &str) {
     let template = path.child("template");
     let pod_path = template.child("spec");
     let pod = &spec["template"]["spec"];
@@ -83,8 +110,8 @@ pub(crate) fn validate_always_restarts(errors: &mut Vec<Error>, path: &Path, spe
         errors.push(Error::not_supported(&pod_path.child("restartPolicy"), policy, &["Always"]));
     }
     if has(pod, "activeDeadlineSeconds") {
-        let detail = "activeDeadlineSeconds in pod template is not supported";
-        errors.push(Error::forbidden(&pod_path.child("activeDeadlineSeconds"), detail));
+        let detail = format!("activeDeadlineSeconds in {what} is not Supported");
+        errors.push(Error::forbidden(&pod_path.child("activeDeadlineSeconds"), &detail));
     }
 }
 
@@ -96,31 +123,29 @@ pub(crate) fn nonnegative(errors: &mut Vec<Error>, path: &Path, owner: &Value, k
     }
 }
 
-/// `ValidateDeploymentStatusUpdate` and its like: no counter below zero, none of `parts` above `replicas`, and the count of
-/// collisions only grows.
-pub(crate) fn status_update(new: &Value, old: &Value, counters: &[&str], parts: &[&str]) -> Vec<Error> {
+/// `ValidateDeploymentStatusUpdate` and its like: no counter below zero, none of `parts` above `replicas`, no more available
+/// than ready (`ready`: what the text calls that), and the count of collisions only grows.
+pub(crate) fn status_update(new: &Value, old: &Value, counters: &[&str], parts: &[&str], ready: &str) -> Vec<Error> {
     let mut errors = Vec::new();
     let (status, path) = (&new["status"], &Path::root("status"));
-    for key in counters.iter().chain(parts).chain(&["observedGeneration"]) {
+    for key in counters {
         nonnegative(&mut errors, path, status, key);
     }
-    for key in parts {
-        if number(status, key) > number(status, "replicas") {
-            let detail = "cannot be greater than status.replicas";
+    let mut above = |key: &str, other: &str, shown: &str| {
+        if number(status, key) > number(status, other) {
+            let detail = format!("cannot be greater than {shown}");
             errors.push(Error::invalid(&path.child(key), number(status, key), detail));
         }
+    };
+    parts.iter().for_each(|key| above(key, "replicas", "status.replicas"));
+    if parts.contains(&"availableReplicas") {
+        above("availableReplicas", "readyReplicas", ready);
     }
-    if parts.contains(&"availableReplicas") && number(status, "availableReplicas") > number(status, "readyReplicas") {
-        let detail = "cannot be greater than readyReplicas";
-        let at = path.child("availableReplicas");
-        errors.push(Error::invalid(&at, number(status, "availableReplicas"), detail));
-    }
-    nonnegative(&mut errors, path, status, "collisionCount");
+    let collisions = number(status, "collisionCount");
     if has(&old["status"], "collisionCount")
-        && number(status, "collisionCount") < number(&old["status"], "collisionCount")
+        && (!has(status, "collisionCount") || collisions < number(&old["status"], "collisionCount"))
     {
-        let at = path.child("collisionCount");
-        errors.push(Error::invalid(&at, status["collisionCount"].clone(), "cannot be decremented"));
+        errors.push(Error::invalid(&path.child("collisionCount"), collisions, "cannot be decremented"));
     }
     errors
 }
@@ -144,7 +169,8 @@ pub(crate) fn int_or_percent(errors: &mut Vec<Error>, path: &Path, v: &Value, at
         Value::Number(_) => {}
         Value::String(s) => match percent(s) {
             None => {
-                let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%', regex used for validation is '[0-9]+%')";
+                let what = "a valid percent string must be a numeric string followed by an ending '%'";
+                let detail = names::regex_error(what, "[0-9]+%", &["1%", "93%"]);
                 errors.push(Error::invalid(path, s.as_str(), detail));
             }
             Some(p) if p > 100 && at_most_100 => {
@@ -160,7 +186,7 @@ pub(crate) fn int_or_percent(errors: &mut Vec<Error>, path: &Path, v: &Value, at
 }
 
 fn percent(text: &str) -> Option<u64> {
-    let digits = text.strip_suffix('%')?;
+    let digits = text.strip_suffix('%').filter(|d| !d.is_empty())?;
     digits.bytes().all(|c| c.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 

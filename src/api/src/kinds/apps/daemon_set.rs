@@ -39,10 +39,9 @@ impl Strategy for DaemonSet {
     fn validate(&self, object: &Value) -> Vec<field::Error> {
         let mut errors = Vec::new();
         let (spec, path) = (&object["spec"], &Path::root("spec"));
-        workload::validate_selector_and_template(&mut errors, path, spec, "daemonset");
-        workload::validate_always_restarts(&mut errors, path, spec);
+        let words = workload::Words { selector: "daemonset", template: "DaemonSet" };
+        workload::validate_selector_and_template(&mut errors, path, spec, &words);
         workload::nonnegative(&mut errors, path, spec, "minReadySeconds");
-        workload::nonnegative(&mut errors, path, spec, "revisionHistoryLimit");
         let (strategy, at) = (&spec["updateStrategy"], path.child("updateStrategy"));
         match text(strategy, "type") {
             "OnDelete" => {}
@@ -57,7 +56,7 @@ impl Strategy for DaemonSet {
                 match (workload::is_none(unavailable), workload::is_none(surge)) {
                     (true, true) => {
                         let detail = "cannot be 0 when maxSurge is 0";
-                        errors.push(field::Error::invalid(&at.child("maxUnavailable"), unavailable.clone(), detail));
+                        errors.push(field::Error::required(&at.child("maxUnavailable"), detail));
                     }
                     (false, false) => {
                         let detail = "may not be set when maxUnavailable is non-zero";
@@ -66,10 +65,9 @@ impl Strategy for DaemonSet {
                     _ => {}
                 }
             }
-            other => {
-                errors.push(field::Error::not_supported(&at.child("type"), other, &["OnDelete", "RollingUpdate"]));
-            }
+            _ => errors.push(field::Error::not_supported(&at, strategy.clone(), &["RollingUpdate", "OnDelete"])),
         }
+        workload::nonnegative(&mut errors, path, spec, "revisionHistoryLimit");
         errors
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
@@ -77,7 +75,7 @@ impl Strategy for DaemonSet {
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
-        workload::status_update(new, old, DAEMON_COUNTERS, &[])
+        workload::status_update(new, old, DAEMON_COUNTERS, &[], "")
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -122,12 +120,69 @@ const DAEMON_COUNTERS: &[&str] = &[
     "numberMisscheduled",
     "desiredNumberScheduled",
     "numberReady",
+    "observedGeneration",
     "updatedNumberScheduled",
     "numberAvailable",
     "numberUnavailable",
+    "collisionCount",
 ];
 
 /// The counters that Go always writes.
 fn zeros() -> Value {
     json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::workload::problems;
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        let set = |change: Value| {
+            let mut spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]}}});
+            crate::patch::merge(&mut spec, &change).expect("a patch");
+            problems(&DaemonSet, json!({ "spec": spec })).join("; ")
+        };
+        let mismatch =
+            r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#;
+        for (change, want) in [
+            (json!({}), ""),
+            (json!({"selector": null}), mismatch),
+            (
+                json!({"selector": {"matchLabels": {"a": null}}}),
+                r#"spec.selector: Invalid value: {"matchLabels":{}}: empty selector is invalid for daemonset"#,
+            ),
+            (
+                json!({"template": {"spec": {"activeDeadlineSeconds": 5}}}),
+                "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported",
+            ),
+            (
+                json!({"updateStrategy": {"type": "X"}}),
+                r#"spec.updateStrategy: Unsupported value: {"type":"X"}: supported values: "RollingUpdate", "OnDelete""#,
+            ),
+            (
+                json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}),
+                "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0",
+            ),
+            (
+                json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": "x%"}}}),
+                "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: \"x%\": a valid percent string must be a \
+                 numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+            ),
+        ] {
+            assert_eq!(set(change.clone()), want, "{change}");
+        }
+        let of = |status: Value| json!({ "status": status });
+        let errors =
+            DaemonSet.validate_status_update(&of(json!({"numberReady": -1})), &of(json!({"collisionCount": 1})));
+        assert_eq!(
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "status.numberReady: Invalid value: -1: must be greater than or equal to 0",
+                "status.collisionCount: Invalid value: 0: cannot be decremented"
+            ]
+        );
+    }
 }

@@ -55,8 +55,8 @@ impl Strategy for Deployment {
         let mut errors = Vec::new();
         let (spec, path) = (&object["spec"], &Path::root("spec"));
         workload::nonnegative(&mut errors, path, spec, "replicas");
-        workload::validate_selector_and_template(&mut errors, path, spec, "deployment");
-        workload::validate_always_restarts(&mut errors, path, spec);
+        let words = workload::Words { selector: "deployment", template: "ReplicaSet" };
+        workload::validate_selector_and_template(&mut errors, path, spec, &words);
         validate_strategy(&mut errors, &path.child("strategy"), &spec["strategy"]);
         for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
             workload::nonnegative(&mut errors, path, spec, field);
@@ -83,8 +83,17 @@ impl Strategy for Deployment {
         workload::status_update(
             new,
             old,
-            &["replicas", "unavailableReplicas"],
+            &[
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+                "collisionCount",
+            ],
             &["updatedReplicas", "readyReplicas", "availableReplicas"],
+            "readyReplicas",
         )
     }
 
@@ -141,7 +150,7 @@ fn validate_strategy(errors: &mut Vec<field::Error>, path: &Path, strategy: &Val
                 errors.push(field::Error::invalid(&at.child("maxUnavailable"), value, detail));
             }
         }
-        other => errors.push(field::Error::not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"])),
+        _ => errors.push(field::Error::not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"])),
     }
 }
 
@@ -180,6 +189,23 @@ mod tests {
                 r#"spec.template.metadata.labels: Invalid value: {"app":"y"}: `selector` does not match template `labels`"#,
             ),
             ("/spec/selector", Value::Null, "spec.selector: Required value"),
+            (
+                "/spec/selector",
+                Value::Null,
+                r#"spec.template.metadata.labels: Invalid value: {"app":"x"}: `selector` does not match template `labels`"#,
+            ),
+            (
+                "/spec/template/metadata/labels",
+                json!({"app": "x", "a b": ""}),
+                "spec.template.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', \
+                 and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used \
+                 for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+            ),
+            (
+                "/spec/template/spec",
+                json!({"activeDeadlineSeconds": 1, "containers": [{"name": "c", "image": "i"}]}),
+                "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported",
+            ),
             ("/spec/template/spec/containers", json!([]), "spec.template.spec.containers: Required value"),
         ] {
             let mut d = deployment();
@@ -196,6 +222,12 @@ mod tests {
                 r#"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "0%": may not be 0 when `maxSurge` is 0"#
             ]
         );
+        let mut d = deployment();
+        d["spec"]["strategy"] = json!({"type": "X"});
+        assert_eq!(
+            problems(&Deployment, d),
+            [r#"spec.strategy: Unsupported value: {"type":"X"}: supported values: "Recreate", "RollingUpdate""#]
+        );
         let (old, mut new) = (deployment(), deployment());
         new["spec"]["selector"]["matchLabels"]["app"] = json!("z");
         assert_eq!(
@@ -211,6 +243,7 @@ mod tests {
         for (status, want) in [
             (json!({"replicas": 2, "readyReplicas": 2, "availableReplicas": 1, "collisionCount": 3}), ""),
             (json!({"collisionCount": 1}), "status.collisionCount: Invalid value: 1: cannot be decremented"),
+            (json!({}), "status.collisionCount: Invalid value: 0: cannot be decremented"),
             (
                 json!({"replicas": 1, "updatedReplicas": 2, "collisionCount": 2}),
                 "status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas",

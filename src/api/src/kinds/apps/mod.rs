@@ -12,7 +12,7 @@ use deployment::Deployment;
 use replica_set::ReplicaSet;
 use stateful_set::StatefulSet;
 
-pub(super) use replica_set::{REPLICA_COLUMNS, replica_cells};
+pub(super) use replica_set::{REPLICA_COLUMNS, replica_cells, replicas_status_update};
 
 use super::def::namespaced;
 use crate::Kind;

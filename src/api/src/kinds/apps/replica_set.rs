@@ -32,8 +32,9 @@ impl Strategy for ReplicaSet {
         let (spec, path) = (&object["spec"], &Path::root("spec"));
         workload::nonnegative(&mut errors, path, spec, "replicas");
         workload::nonnegative(&mut errors, path, spec, "minReadySeconds");
-        workload::validate_selector_and_template(&mut errors, path, spec, "replicaset");
-        workload::validate_always_restarts(&mut errors, path, spec);
+        // upstream's word, here too
+        let words = workload::Words { selector: "deployment", template: "ReplicaSet" };
+        workload::validate_selector_and_template(&mut errors, path, spec, &words);
         errors
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
@@ -52,12 +53,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
-        workload::status_update(
-            new,
-            old,
-            &["replicas"],
-            &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
-        )
+        replicas_status_update(new, old)
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -66,6 +62,12 @@ impl Strategy for ReplicaSet {
     fn cells(&self, object: &Value, now_seconds: i64) -> Vec<Value> {
         replica_cells(object, selector(&object["spec"]["selector"]), now_seconds)
     }
+}
+
+/// `ValidateReplicaSetStatus` and `ValidateReplicationControllerStatus`
+pub(crate) fn replicas_status_update(new: &Value, old: &Value) -> Vec<field::Error> {
+    let counters = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+    workload::status_update(new, old, &counters, &counters[1..4], "readyReplicas")
 }
 
 /// The columns of replica sets and replication controllers.

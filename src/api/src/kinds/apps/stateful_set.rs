@@ -51,7 +51,9 @@ impl Strategy for StatefulSet {
         let mut errors = Vec::new();
         let (spec, path) = (&object["spec"], &Path::root("spec"));
         let policy = text(spec, "podManagementPolicy");
-        if !matches!(policy, "OrderedReady" | "Parallel") {
+        if policy.is_empty() {
+            errors.push(field::Error::required(&path.child("podManagementPolicy"), ""));
+        } else if !matches!(policy, "OrderedReady" | "Parallel") {
             let detail = "must be 'OrderedReady' or 'Parallel'";
             errors.push(field::Error::invalid(&path.child("podManagementPolicy"), policy, detail));
         }
@@ -66,11 +68,15 @@ impl Strategy for StatefulSet {
             "RollingUpdate" => {
                 let (rolling, at) = (&strategy["rollingUpdate"], at.child("rollingUpdate"));
                 workload::nonnegative(&mut errors, &at, rolling, "partition");
-                workload::int_or_percent(&mut errors, &at.child("maxUnavailable"), &rolling["maxUnavailable"], true);
+                let (most, at) = (&rolling["maxUnavailable"], at.child("maxUnavailable"));
+                workload::int_or_percent(&mut errors, &at, most, true);
+                if has(rolling, "maxUnavailable") && workload::is_none(most) {
+                    errors.push(field::Error::invalid(&at, most.clone(), "cannot be 0"));
+                }
             }
-            other => {
+            _ => {
                 let detail = "must be 'RollingUpdate' or 'OnDelete'";
-                errors.push(field::Error::invalid(&at, json!({"type": other}), detail));
+                errors.push(field::Error::invalid(&at, strategy.clone(), detail));
             }
         }
         let retention = path.child("persistentVolumeClaimRetentionPolicy");
@@ -83,12 +89,14 @@ impl Strategy for StatefulSet {
         for field in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
             workload::nonnegative(&mut errors, path, spec, field);
         }
-        if number(&spec["ordinals"], "start") < 0 {
-            let ordinals = path.child("ordinals");
-            workload::nonnegative(&mut errors, &ordinals, &spec["ordinals"], "start");
+        // a path of one step, as upstream has it
+        let start = number(&spec["ordinals"], "start");
+        if start < 0 {
+            let detail = "must be greater than or equal to 0";
+            errors.push(field::Error::invalid(&path.child("ordinals.start"), start, detail));
         }
-        workload::validate_selector_and_template(&mut errors, path, spec, "statefulset");
-        workload::validate_always_restarts(&mut errors, path, spec);
+        let words = workload::Words { selector: "statefulset", template: "StatefulSet" };
+        workload::validate_selector_and_template(&mut errors, path, spec, &words);
         errors
     }
 
@@ -127,8 +135,17 @@ impl Strategy for StatefulSet {
         workload::status_update(
             new,
             old,
-            &["replicas"],
+            &[
+                "replicas",
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "collisionCount",
+            ],
             &["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"],
+            "status.readyReplicas",
         )
     }
 
@@ -173,6 +190,57 @@ mod tests {
             StatefulSet.validate_update(&new, &old)[0]
                 .to_string()
                 .starts_with("spec: Forbidden: updates to statefulset")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        let set = |change: Value| {
+            let mut spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]}},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]});
+            crate::patch::merge(&mut spec, &change).expect("a patch");
+            problems(&StatefulSet, json!({ "spec": spec })).join("; ")
+        };
+        for (change, want) in [
+            (json!({}), ""),
+            (
+                json!({"volumeClaimTemplates": null}),
+                "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"",
+            ),
+            (
+                json!({"template": {"spec": {"volumes": [{"name": "data", "emptyDir": {}}, {"name": "w", "emptyDir": {}}]}}}),
+                "",
+            ),
+            (
+                json!({"podManagementPolicy": "X"}),
+                "spec.podManagementPolicy: Invalid value: \"X\": must be 'OrderedReady' or 'Parallel'",
+            ),
+            (
+                json!({"updateStrategy": {"type": "X"}}),
+                r#"spec.updateStrategy: Invalid value: {"type":"X"}: must be 'RollingUpdate' or 'OnDelete'"#,
+            ),
+            (
+                json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": "0%"}}}),
+                r#"spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "0%": cannot be 0"#,
+            ),
+            (
+                json!({"ordinals": {"start": -1}}),
+                "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
+            ),
+            (
+                json!({"template": {"spec": {"activeDeadlineSeconds": 5}}}),
+                "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in StatefulSet is not Supported",
+            ),
+        ] {
+            assert_eq!(set(change.clone()), want, "{change}");
+        }
+        let of = |status: Value| json!({ "status": status });
+        let errors =
+            StatefulSet.validate_status_update(&of(json!({"replicas": 1, "availableReplicas": 1})), &of(json!({})));
+        assert_eq!(
+            errors[0].to_string(),
+            "status.availableReplicas: Invalid value: 1: cannot be greater than status.readyReplicas"
         );
     }
 }

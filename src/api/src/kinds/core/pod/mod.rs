@@ -1,8 +1,10 @@
 //! Pods: upstream's `pkg/registry/core/pod/strategy.go`.
 
 mod affinity;
+mod annotations;
 mod claims;
 mod container;
+mod container_status;
 mod defaults;
 mod env;
 mod probe;
@@ -66,12 +68,16 @@ impl Strategy for Pod {
     }
 
     fn validate(&self, pod: &Value) -> Vec<field::Error> {
-        let mut errors = validation::validate(pod);
+        let mut errors = Vec::new();
+        let metadata = field::Path::root("metadata");
+        annotations::validate(&mut errors, &metadata.child("annotations"), pod, None);
+        errors.extend(validation::validate(pod));
         whole::validate_new(&mut errors, &field::Path::root("spec"), &pod["spec"]);
         errors
     }
     fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         let mut errors = validation::validate(new);
+        annotations::validate_update(&mut errors, new, old);
         errors.extend(self.validate_update(new, old));
         errors
     }

@@ -1,10 +1,14 @@
 //! `podStatusStrategy`: what an update of a pod's status may say.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::annotations;
+use super::container_status as containers;
 use crate::field::{Error, Path};
+use crate::kinds::net;
 use crate::kinds::tree::{has, items, items_mut, number, same, some, text};
 use crate::names;
 use crate::strategy::set;
@@ -31,19 +35,23 @@ pub(super) fn keep_observed(new: &mut Value, old: &Value) {
 pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let (status, was, spec, path) = (&new["status"], &old["status"], &old["spec"], &Path::root("status"));
+    annotations::validate_update(&mut errors, new, old);
     let conditions = path.child("conditions");
     for (i, c) in items(status, "conditions").iter().enumerate() {
-        let kind = text(c, "type");
+        let (kind, at) = (text(c, "type"), conditions.index(i));
+        observed(&mut errors, &at, c);
         if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
-            let at = conditions.index(i);
             errors.extend(names::qualified_name(kind).iter().map(|e| Error::invalid(&at.child("Type"), kind, e)));
         }
     }
-    let nominated = text(status, "nominatedNodeName");
+    let (nominated, at) = (text(status, "nominatedNodeName"), path.child("nominatedNodeName"));
     if !nominated.is_empty() && nominated != text(was, "nominatedNodeName") {
-        let wrong = names::dns_subdomain(nominated, false);
-        errors.extend(wrong.iter().map(|e| Error::invalid(&path.child("nominatedNodeName"), nominated, e)));
+        errors.extend(names::dns_subdomain(nominated, false).iter().map(|e| Error::invalid(&at, nominated, e)));
+        if !text(spec, "nodeName").is_empty() {
+            errors.push(Error::forbidden(&at, "may not be set on pods that are already bound to a node"));
+        }
     }
+    observed(&mut errors, path, status);
     if !text(was, "qosClass").is_empty() && !same(&status["qosClass"], &was["qosClass"]) {
         errors.push(Error::invalid(&path.child("qosClass"), status["qosClass"].clone(), "field is immutable"));
     }
@@ -66,7 +74,99 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
             }
         }
     }
+    claims(&mut errors, path, status, &new["spec"]);
+    addresses(&mut errors, path, status, was, "podIPs");
+    addresses(&mut errors, path, status, was, "hostIPs");
+    containers::validate(&mut errors, path, status, &new["spec"]);
     errors
+}
+
+fn observed(errors: &mut Vec<Error>, path: &Path, of: &Value) {
+    let n = number(of, "observedGeneration");
+    if n < 0 {
+        errors.push(Error::invalid(&path.child("observedGeneration"), n, "must be a non-negative integer"));
+    }
+}
+
+/// `validatePodResourceClaimStatuses` and `validatePodExtendedResourceClaimStatus`
+fn claims(errors: &mut Vec<Error>, path: &Path, status: &Value, spec: &Value) {
+    let (all, list) = (items(status, "resourceClaimStatuses"), path.child("resourceClaimStatuses"));
+    for (i, claim) in all.iter().enumerate() {
+        let (name, at) = (text(claim, "name"), list.index(i));
+        if !items(spec, "resourceClaims").iter().any(|c| text(c, "name") == name) {
+            let detail = "must match the name of an entry in `spec.resourceClaims`";
+            errors.push(Error::invalid(&at.child("name"), name, detail));
+        }
+        if all[..i].iter().any(|c| text(c, "name") == name) {
+            errors.push(Error::duplicate(&at.child("name"), name));
+        }
+        if let Some(value) = some(claim, "resourceClaimName").and_then(Value::as_str) {
+            let wrong = names::dns_subdomain(value, false);
+            errors.extend(wrong.iter().map(|e| Error::invalid(&at.child("resourceClaimName"), value, e)));
+        }
+    }
+    let Some(extended) = some(status, "extendedResourceClaimStatus") else { return };
+    let path = path.child("extendedResourceClaimStatus");
+    let (mappings, list) = (items(extended, "requestMappings"), path.child("requestMappings"));
+    if mappings.is_empty() {
+        errors.push(Error::required(&list, "at least one request mapping is required"));
+    }
+    const KEY: [&str; 3] = ["containerName", "resourceName", "requestName"];
+    for (i, mapping) in mappings.iter().enumerate() {
+        let at = list.index(i);
+        let (container, resource, request) = (text(mapping, KEY[0]), text(mapping, KEY[1]), text(mapping, KEY[2]));
+        let mut all = items(spec, "containers").iter().chain(items(spec, "initContainers"));
+        match all.find(|c| text(c, "name") == container) {
+            None => {
+                let detail = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.push(Error::invalid(&at.child(KEY[0]), container, detail));
+            }
+            Some(c) if c["resources"]["requests"].get(resource).is_none() => {
+                let detail = "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests";
+                errors.push(Error::invalid(&at.child(KEY[1]), resource, detail));
+            }
+            Some(_) => {}
+        }
+        // upstream's path, one step short
+        let wrong = names::dns_label(request, false);
+        errors.extend(wrong.iter().map(|e| Error::invalid(&path.child(KEY[2]), request, e)));
+        if mappings[..i].iter().any(|m| KEY.iter().all(|k| m[*k] == mapping[*k])) {
+            errors.extend(KEY.iter().map(|k| Error::duplicate(&at.child(k), text(mapping, k))));
+        }
+    }
+    match (text(extended, "resourceClaimName"), path.child("resourceClaimName")) {
+        ("", at) => errors.push(Error::required(&at, "")),
+        (name, at) => {
+            errors.extend(names::dns_subdomain(name, false).iter().map(|e| Error::invalid(&at, name, e)));
+        }
+    }
+}
+
+/// `validatePodIPs` and `validateHostIPs`: each is one, of each family at most one, none twice. What was there may stay.
+fn addresses(errors: &mut Vec<Error>, path: &Path, status: &Value, was: &Value, key: &str) {
+    let (all, path) = (items(status, key), path.child(key));
+    if all.is_empty() {
+        return;
+    }
+    let ips: Vec<&str> = all.iter().map(|a| text(a, "ip")).collect();
+    for (i, ip) in ips.iter().enumerate() {
+        if !items(was, key).iter().any(|a| text(a, "ip") == *ip) {
+            net::ip(errors, &path.index(i), ip);
+        }
+    }
+    if ips.len() > 1 {
+        let six = ips.iter().filter(|ip| ip.parse().is_ok_and(|ip: IpAddr| ip.is_ipv6())).count();
+        if ips.len() > 2 || six != 1 {
+            let detail = "may specify no more than one IP for each IP family";
+            errors.push(Error::invalid(&path, status[key].clone(), detail));
+        }
+        for i in (0..ips.len()).filter(|i| ips[..*i].contains(&ips[*i])) {
+            errors.push(Error::duplicate(&path.index(i), all[i].clone()));
+        }
+    }
+    if key == "hostIPs" && text(status, "hostIP") != ips[0] {
+        errors.push(Error::invalid(&path.index(0).child("ip"), ips[0], "must be equal to `hostIP`"));
+    }
 }
 
 /// Whether a container that ended may run again: by its pod's policy, its own, or a rule of either.
@@ -118,6 +218,47 @@ mod tests {
             ("nominatedNodeName", json!("_"), "status.nominatedNodeName: Invalid value"),
             ("conditions", json!([{"type": "a b"}]), "status.conditions[0].Type: Invalid value"),
             ("conditions", json!([{"type": "Ready"}, {"type": "example.com/x"}]), ""),
+            (
+                "conditions",
+                json!([{"type": "Ready", "observedGeneration": -1}]),
+                "status.conditions[0].observedGeneration: Invalid value: -1: must be a non-negative integer",
+            ),
+            (
+                "observedGeneration",
+                json!(-1),
+                "status.observedGeneration: Invalid value: -1: must be a non-negative integer",
+            ),
+            ("podIPs", json!([{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]), ""),
+            (
+                "podIPs",
+                json!([{"ip": "10.0.0.01"}]),
+                r#"status.podIPs[0]: Invalid value: "10.0.0.01": must not have leading 0s"#,
+            ),
+            (
+                "podIPs",
+                json!([{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]),
+                r#"status.podIPs: Invalid value: [{"ip":"10.0.0.1"},{"ip":"10.0.0.2"}]: may specify no more than one IP for each IP family"#,
+            ),
+            (
+                "hostIPs",
+                json!([{"ip": "10.0.0.1"}]),
+                r#"status.hostIPs[0].ip: Invalid value: "10.0.0.1": must be equal to `hostIP`"#,
+            ),
+            (
+                "resourceClaimStatuses",
+                json!([{"name": "x"}]),
+                r#"status.resourceClaimStatuses[0].name: Invalid value: "x": must match the name of an entry in `spec.resourceClaims`"#,
+            ),
+            (
+                "extendedResourceClaimStatus",
+                json!({"resourceClaimName": "c", "requestMappings": [{"containerName": "a", "resourceName": "x.io/y", "requestName": "r"}]}),
+                r#"status.extendedResourceClaimStatus.requestMappings[0].resourceName: Invalid value: "x.io/y": must match the extended resource name"#,
+            ),
+            (
+                "ephemeralContainerStatuses",
+                json!([{"name": "e", "allocatedResourcesStatus": [{"name": "cpu"}]}]),
+                "status.ephemeralContainerStatuses[0].allocatedResourcesStatus: Forbidden: must not be specified in container status",
+            ),
         ] {
             let mut new = old.clone();
             new["status"][key] = value;

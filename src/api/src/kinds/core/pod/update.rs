@@ -127,6 +127,9 @@ pub fn prepare_ephemeral_containers(new: &mut Value, old: &Value) {
 /// `ValidatePodEphemeralContainersUpdate`: those that are there stay as they are.
 pub fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
+    if super::annotations::is_mirror(old) {
+        return vec![Error::forbidden(&Path::root(""), "static pods do not support ephemeral containers")];
+    }
     let spec = Path::root("spec");
     let path = spec.child("ephemeralContainers");
     let list = items(&new["spec"], "ephemeralContainers");
@@ -139,7 +142,8 @@ pub fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Error> {
                 errors.push(Error::forbidden(&path, &detail));
             }
             Some(i) if !same(&list[i], before) => {
-                let detail = format!("existing ephemeral containers {name:?} may not be changed\n");
+                let what = diff("core.EphemeralContainer", before, &list[i]);
+                let detail = format!("existing ephemeral containers {name:?} may not be changed\n{what}");
                 errors.push(Error::forbidden(&path, &detail));
             }
             Some(_) => {}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{affinity, claims, container, volumes, whole};
+use super::{affinity, annotations, claims, container, volumes, whole};
 use crate::field::{Error, Path};
 use crate::kinds::core::taint;
 use crate::kinds::metadata;
@@ -20,7 +20,9 @@ pub(super) fn validate(pod: &Value) -> Vec<Error> {
 
 /// `ValidatePodTemplateSpec`
 pub(crate) fn validate_template(errors: &mut Vec<Error>, path: &Path, template: &Value) {
-    metadata::template(errors, path, template);
+    metadata::labels(errors, &path.child("labels"), entries(&template["metadata"], "labels"));
+    metadata::annotations(errors, &path.child("annotations"), &template["metadata"]);
+    annotations::validate(errors, &path.child("annotations"), template, None);
     let spec = path.child("spec");
     validate_spec(errors, &spec, &template["spec"]);
     if !items(&template["spec"], "ephemeralContainers").is_empty() {
