@@ -53,6 +53,10 @@ impl FieldSelector {
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()
     }
+    /// Whether it looks at more than the object's name and place, which are the same in every version.
+    pub fn looks_inside(&self) -> bool {
+        self.terms.iter().any(|t| !matches!(t.field.as_str(), "metadata.name" | "metadata.namespace"))
+    }
     /// The value that `field` must equal, if the selector says so: lets a list by `metadata.name` be a get.
     pub fn requires(&self, field: &str) -> Option<&str> {
         self.terms.iter().find(|t| t.equal && t.field == field).map(|t| t.value.as_str())

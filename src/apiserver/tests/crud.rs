@@ -253,6 +253,13 @@ async fn status_and_scale_are_views_of_one_object() {
     assert_eq!(c.json("PUT", &format!("{one}/scale"), scale).await.code, 409);
     let patched = c.json("PATCH", &format!("{one}/scale"), json!({"spec": {"replicas": 0}})).await;
     assert_eq!((patched.code, c.get(&one).await.json()["spec"]["replicas"].clone()), (200, json!(0)));
+    for (bad, why) in [
+        (json!({"spec": {"replicas": "many"}}), "cannot unmarshal string"),
+        (json!({"kind": "Deployment"}), "no kind \"Deployment\" is registered"),
+    ] {
+        let (code, message) = c.json("PATCH", &format!("{one}/scale"), bad).await.failure();
+        assert!(code == 422 && message.contains(why), "{code} {message}");
+    }
     let negative = c.json("PATCH", &format!("{one}/scale"), json!({"spec": {"replicas": -1}})).await;
     assert_eq!(negative.code, 422, "{}", negative.text());
     assert_eq!(c.get(&format!("{one}/nothing")).await.code, 404);

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = crate::trials!(ControlPlane: mutating_and_validating, what_fails, only_what_is_meant, scale_and_delete, again,
-        validating_policies, parameters, mutating_policies, type_checking, custom_resources, connections, posted);
+        validating_policies, parameters, mutating_policies, type_checking, custom_resources, converted_fields, connections, posted);
     trials.push(Trial::test("webhooks::a_server_starts_without_its_webhooks", || {
         a_server_starts_without_its_webhooks();
         Ok(())
@@ -71,7 +71,27 @@ impl Hook {
         hook
     }
 
+    /// Paints have their colour in `spec.colour`, in v2 in `spec.shade.name`.
+    fn convert(&self, review: &Value) -> Value {
+        let request = &review["request"];
+        let version = &request["desiredAPIVersion"];
+        let mut objects = request["objects"].clone();
+        for object in objects.as_array_mut().into_iter().flatten() {
+            let colour =
+                [&object["spec"]["colour"], &object["spec"]["shade"]["name"]].into_iter().find(|c| c.is_string());
+            let colour = colour.cloned().unwrap_or_default();
+            let two = version.as_str().is_some_and(|v| v.ends_with("/v2"));
+            object["spec"] = if two { json!({"shade": {"name": colour}}) } else { json!({"colour": colour}) };
+            object["apiVersion"] = version.clone();
+        }
+        let response = json!({"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": objects});
+        json!({"kind": "ConversionReview", "apiVersion": review["apiVersion"], "response": response})
+    }
+
     fn answer(&self, path: &str, review: Value) -> Value {
+        if review["kind"] == "ConversionReview" {
+            return self.convert(&review);
+        }
         let request = review["request"].clone();
         let patch =
             |operations: Value| json!({"patch": base64(operations.to_string().as_bytes()), "patchType": "JSONPatch"});
@@ -525,14 +545,84 @@ async fn widgets(cx: &Cx) -> String {
     let crd = json!({"metadata": {"name": format!("widgets.{group}")}, "spec": {"group": group, "scope": "Namespaced",
         "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
         "versions": [version("v1", false, "old"), version("v2", true, "new")]}});
+    define(cx, crd).await;
+    group
+}
+
+/// Makes a definition, and waits until its kind is served.
+async fn define(cx: &Cx, crd: Value) {
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let name = crd["metadata"]["name"].as_str().expect("a name").to_owned();
     cx.api.post(path, crd).await;
     let established = |o: &Value| {
         let conditions = o["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True")
     };
-    cx.api.wait("established", &format!("{path}/widgets.{group}"), SOON, established).await;
-    group
+    cx.api.wait("established", &format!("{path}/{name}"), SOON, established).await;
+}
+
+/// Each version of a definition says which of its fields select, whatever is stored.
+async fn converted_fields(cx: Cx) {
+    let hook = Hook::serve().await;
+    let group = format!("{}.example.com", cx.ns);
+    let version = |name: &str, storage: bool, field: &str, schema: Value| {
+        json!({"name": name, "served": true, "storage": storage, "selectableFields": [{"jsonPath": field}],
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": schema}}}}})
+    };
+    let text = json!({"type": "string"});
+    let shade = json!({"shade": {"type": "object", "properties": {"name": text}}});
+    let webhook = json!({"conversionReviewVersions": ["v1"],
+        "clientConfig": {"url": format!("https://{}/convert", hook.address), "caBundle": hook.ca}});
+    let crd = json!({"metadata": {"name": format!("paints.{group}")}, "spec": {"group": group, "scope": "Namespaced",
+        "names": {"plural": "paints", "singular": "paint", "kind": "Paint", "listKind": "PaintList"},
+        "conversion": {"strategy": "Webhook", "webhook": webhook},
+        "versions": [version("v1", false, ".spec.colour", json!({"colour": text})),
+            version("v2", true, ".spec.shade.name", shade)]}});
+    define(&cx, crd).await;
+    let of = |version: &str| cx.of(&format!("{group}/{version}"), "paints");
+    let (v1, v2) = (of("v1"), of("v2"));
+    let paint = |name: &str, colour: &str| {
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Paint",
+        "metadata": {"name": name}, "spec": {"colour": colour}})
+    };
+    let (mut old, mut new) = (
+        cx.api.lines(&format!("{v1}?watch=true&fieldSelector=spec.colour%3Dred")).await,
+        cx.api.lines(&format!("{v2}?watch=true&fieldSelector=spec.shade.name%3Dred")).await,
+    );
+    for (name, colour) in [("a", "red"), ("b", "blue"), ("c", "red")] {
+        cx.api.post(&v1, paint(name, colour)).await;
+    }
+    for (path, selector, want) in [
+        (&v1, "spec.colour%3Dred", json!(["a", "c"])),
+        (&v1, "spec.colour!%3Dred", json!(["b"])),
+        (&v1, "spec.colour%3Dred,metadata.name%3Dc", json!(["c"])),
+        (&v1, "spec.colour%3Dblue,metadata.name%3Dc", json!([])),
+        (&v2, "spec.shade.name%3Dblue", json!(["b"])),
+    ] {
+        let list = cx.api.get(&format!("{path}?fieldSelector={selector}")).await;
+        let names: Vec<&Value> =
+            list["items"].as_array().expect("items").iter().map(|i| &i["metadata"]["name"]).collect();
+        assert_eq!(json!(names), want, "{path} {selector}");
+    }
+    // a page ends where the next begins
+    let red = format!("{v1}?fieldSelector=spec.colour%3Dred&limit=1");
+    let page = cx.api.get(&red).await;
+    let next = page["metadata"]["continue"].as_str().expect("there is more");
+    let last = cx.api.get(&format!("{red}&continue={next}")).await;
+    assert_eq!((&last["items"][0]["metadata"]["name"], &last["metadata"]["continue"]), (&json!("c"), &Value::Null));
+    // the other version's field is none of this one's
+    let reply = cx.api.try_get(&format!("{v1}?fieldSelector=spec.shade.name%3Dred")).await;
+    assert_eq!((reply.code.as_u16(), reply.message()), (400, "field label not supported: spec.shade.name"));
+
+    cx.api.merge(&format!("{v1}/b"), json!({"spec": {"colour": "red"}})).await;
+    cx.api.merge(&format!("{v2}/a"), json!({"spec": {"shade": {"name": "green"}}})).await;
+    for (watch, version) in [(&mut old, "v1"), (&mut new, "v2")] {
+        for want in [("ADDED", "a"), ("ADDED", "c"), ("ADDED", "b"), ("DELETED", "a")] {
+            let (event, object) = watch.event().await;
+            assert_eq!((&*event, object["metadata"]["name"].as_str()), (want.0, Some(want.1)), "{version}");
+            assert_eq!(object["apiVersion"], format!("{group}/{version}"));
+        }
+    }
 }
 
 async fn custom_resources(cx: Cx) {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use api::crd::{Conversion, Definition, default, prune};
+use api::fields::FieldSelector;
 use api::{Draft, Object, Status, Value};
 use async_trait::async_trait;
 
@@ -52,6 +53,12 @@ impl Engine {
             Some(d) if is_current(d, &served.api_version(), &object) => Ok(object),
             Some(_) => Ok(self.present_all(served, vec![object]).await?.remove(0)),
         }
+    }
+
+    /// Whether a selector must see objects as `served` shows them, not as they are stored: a definition says for each version
+    /// which fields select.
+    pub(super) fn selects_presented(served: &Served, fields: &FieldSelector) -> bool {
+        served.kind.definition.is_some() && fields.looks_inside()
     }
 
     pub(super) async fn present_all(

@@ -113,6 +113,9 @@ pub(super) fn too_large(asked: u64, current: u64) -> Status {
     status
 }
 
+/// So many custom resources go to a conversion webhook at a time, where a selector must see what it makes of them.
+const TOGETHER: usize = 500;
+
 impl Engine {
     /// Errors with upstream's timeout where `revision` is yet to come.
     pub fn reached(&self, revision: u64) -> Result<(), Status> {
@@ -134,10 +137,12 @@ impl Engine {
         let everything = labels.is_everything() && fields.is_everything();
         let selected = |o: &Object| everything || labels.matches(&o.meta().labels) && fields.matches(strategy, o);
 
+        let within_labels = |o: &Object| labels.matches(&o.meta().labels);
         let mut items = Vec::new();
         if let (Some(name), Some(ns), None) = (fields.requires("metadata.name"), one_place(served, within), &token) {
-            items.extend(snapshot.get(ns, name).filter(|o| selected(o)).cloned());
-            let items = self.present_all(served, items).await?;
+            let there = snapshot.get(ns, name).filter(|o| within_labels(o)).cloned();
+            let mut items = self.present_all(served, there.into_iter().collect()).await?;
+            items.retain(|o| fields.matches(strategy, o));
             return Ok(Listing { items, revision: snapshot.revision(), next: String::new(), remaining: None });
         }
         let limit = if request.limit == 0 { usize::MAX } else { request.limit };
@@ -145,12 +150,17 @@ impl Engine {
             items.reserve(snapshot.len().min(limit));
         }
         let mut more = false;
-        for object in rest.by_ref().filter(|o| selected(o)) {
-            if items.len() == limit {
-                more = true;
-                break;
+        if Engine::selects_presented(served, fields) {
+            let labelled = rest.by_ref().filter(|o| within_labels(o));
+            (items, more) = self.select_presented(served, labelled, fields, limit).await?;
+        } else {
+            for object in rest.by_ref().filter(|o| selected(o)) {
+                if items.len() == limit {
+                    more = true;
+                    break;
+                }
+                items.push(object.clone());
             }
-            items.push(object.clone());
         }
         let remaining = (more && everything).then(|| rest.count() + 1);
         let next = match items.last() {
@@ -165,6 +175,30 @@ impl Engine {
         };
         let items = self.present_all(served, items).await?;
         Ok(Listing { items, revision: snapshot.revision(), next, remaining })
+    }
+
+    /// What a selector leaves of custom resources in the version that is asked for, and whether there is more than `limit`.
+    async fn select_presented(
+        &self,
+        served: &Served,
+        mut stored: impl Iterator<Item = &Arc<Object>> + Send,
+        fields: &FieldSelector,
+        limit: usize,
+    ) -> Result<(Vec<Arc<Object>>, bool), Status> {
+        let mut items = Vec::new();
+        loop {
+            let together: Vec<_> = stored.by_ref().take(TOGETHER).cloned().collect();
+            if together.is_empty() {
+                return Ok((items, false));
+            }
+            let shown = self.present_all(served, together).await?;
+            for object in shown.into_iter().filter(|o| fields.matches(served.kind.strategy.as_ref(), o)) {
+                if items.len() == limit {
+                    return Ok((items, true));
+                }
+                items.push(object);
+            }
+        }
     }
 
     async fn snapshot(

@@ -133,7 +133,12 @@ impl Engine {
     pub async fn patch_scale(&self, call: &mut Call<'_>, name: &str, body: &PatchBody) -> Result<Arc<Object>, Status> {
         self.rescale(call, name, |mut scale| {
             let before = scale["metadata"]["resourceVersion"].clone();
+            let claim = ["apiVersion", "kind"].map(|key| scale[key].clone());
             body.apply(&mut scale, schema::find(SCALE))?;
+            keep_claim(&mut scale, claim, body)?;
+            if let Some(schema) = schema::find(SCALE) {
+                decode::patched(&mut scale, schema, &body.text(), Vec::new(), FieldValidation::Ignore)?;
+            }
             if scale["metadata"]["resourceVersion"] == before {
                 meta::metadata(&mut scale)?.remove("resourceVersion");
             }

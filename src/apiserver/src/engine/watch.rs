@@ -57,6 +57,10 @@ pub struct Changes {
     labels: Selector,
     fields: FieldSelector,
     everything: bool,
+    /// Selects by what the version shows: [`Engine::selects_presented`].
+    presented: bool,
+    /// Taken from the log, not yet looked at: only then.
+    raw: Vec<Event>,
     /// Not yet told.
     pending: Vec<Change>,
     watcher: Watcher,
@@ -87,13 +91,19 @@ impl Engine {
         };
         let watcher = self.store.watch(&served.resource, from).map_err(ended)?;
         let everything = namespace.is_empty() && labels.is_everything() && fields.is_everything();
+        let presented = Engine::selects_presented(served, &fields);
         let (served, namespace, engine) = (served.clone(), namespace.into(), self.clone());
+        let (raw, pending) = (Vec::new(), Vec::new());
         let mut changes =
-            Changes { served, namespace, labels, fields, everything, pending: Vec::new(), watcher, engine };
+            Changes { served, namespace, labels, fields, everything, presented, raw, pending, watcher, engine };
         if let Some(snapshot) = state {
             let within = Some(&*changes.namespace).filter(|n| !n.is_empty());
-            let there = snapshot.range(within, None).filter(|o| changes.selects(o));
-            let mut initial_events: Vec<Change> = there.cloned().map(Change::Added).collect();
+            let mut there: Vec<_> = snapshot.range(within, None).filter(|o| changes.concerns(o)).cloned().collect();
+            if presented {
+                there = self.present_all(&changes.served, there).await?;
+            }
+            there.retain(|o| changes.selects(o));
+            let mut initial_events: Vec<Change> = there.into_iter().map(Change::Added).collect();
             if matches!(initial, Initial::StateAndBookmark(_)) {
                 initial_events.push(Change::Bookmark { revision: from, initial_end: true });
             }
@@ -112,10 +122,13 @@ fn ended(error: store::Error) -> Status {
 
 impl Changes {
     fn selects(&self, object: &Object) -> bool {
+        self.everything || self.concerns(object) && self.fields.matches(self.served.kind.strategy.as_ref(), object)
+    }
+    /// By what is the same in every version.
+    fn concerns(&self, object: &Object) -> bool {
         self.everything
             || (self.namespace.is_empty() || object.namespace() == &*self.namespace)
                 && self.labels.matches(&object.meta().labels)
-                && self.fields.matches(self.served.kind.strategy.as_ref(), object)
     }
 
     /// What comes next; nothing when the kind is no longer served as it was. After that and after an error there is nothing
@@ -128,13 +141,37 @@ impl Changes {
                 }
                 return Ok(std::mem::take(&mut self.pending));
             }
+            if !self.raw.is_empty() {
+                let shown = self.shown().await?;
+                self.raw.clear();
+                self.pending = shown.into_iter().filter_map(|e| self.seen(e)).collect();
+                continue;
+            }
             let events = tokio::select! {
                 biased;
                 events = self.watcher.next() => events.map_err(ended)?,
                 () = self.served.ended.cancelled() => return Ok(Vec::new()),
             };
-            self.pending = events.into_iter().filter_map(|e| self.seen(e)).collect();
+            if self.presented {
+                self.raw = events;
+            } else {
+                self.pending = events.into_iter().filter_map(|e| self.seen(e)).collect();
+            }
         }
+    }
+
+    /// The raw events that may concern this watch, all objects in them in the version that is watched.
+    async fn shown(&self) -> Result<Vec<Event>, Status> {
+        let concerned = |e: &&Event| self.concerns(&e.object) || e.prev.as_ref().is_some_and(|p| self.concerns(p));
+        let mut events: Vec<Event> = self.raw.iter().filter(concerned).cloned().collect();
+        let stored = events.iter().flat_map(|e| [Some(&e.object), e.prev.as_ref()]).flatten().cloned().collect();
+        let mut shown = self.engine.present_all(&self.served, stored).await?.into_iter();
+        for event in &mut events {
+            for object in [Some(&mut event.object), event.prev.as_mut()].into_iter().flatten() {
+                *object = shown.next().unwrap_or_else(|| object.clone());
+            }
+        }
+        Ok(events)
     }
 
     /// In the version that is watched.
@@ -153,7 +190,7 @@ impl Changes {
 
     /// A bookmark for all that has been told; `None` while there is something to tell.
     pub fn bookmark(&mut self) -> Option<Change> {
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() || !self.raw.is_empty() {
             return None;
         }
         Some(Change::Bookmark { revision: self.watcher.progress(), initial_end: false })

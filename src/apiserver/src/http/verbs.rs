@@ -138,7 +138,11 @@ async fn resource(front: &Arc<Front>, a: Admitted, served: Arc<Served>) -> Resul
         let expected = Expected::of(&kind.group, &kind.plural, sub).ok_or_else(route::not_found)?;
         return post(front, a, &handler, &served, expected).await;
     }
-    let part = Part::of(kind, sub).ok_or_else(route::not_found)?;
+    let part =
+        Part::of(kind, sub).ok_or_else(|| match front.engine.specials().find_post(&kind.group, &kind.plural, sub) {
+            Some(_) => route::method_not_allowed(),
+            None => route::not_found(),
+        })?;
     if part == Part::Main && !kind.verbs.iter().any(|v| v == a.attributes.verb.as_str()) {
         return Err(route::method_not_allowed());
     }
