@@ -14,7 +14,7 @@ it into a temporary directory. The same version gives the same bytes.
 
   Values: s string, i int32, l int64, b boolean, n number, y bytes (base64), t time, u time with microseconds, q quantity,
   o int-or-string, a anything, [X list, {X map, @name another type.
-  Flags: R required, L=set|atomic|map:k1,k2 (list type), M=atomic (map type), P=strategy and K=key (strategic merge patch).
+  Flags: R required, S a struct in Go and no pointer to one (from protobuf.txt), L=set|atomic|map:k1,k2 (list type), M=atomic (map type), P=strategy and K=key (strategic merge patch).
 
 * definitions.gz: the definitions as swagger 2.0 has them, for OpenAPI; a line per definition: its name, a tab, JSON.
 """
@@ -107,8 +107,22 @@ def value(s):
     return "a"
 
 
-def flags(s, required=False):
+def structs(text):
+    """The fields of protobuf.txt that are messages and no pointers, as (type, field) in lower case."""
+    out = set()
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            owner = line.lower()
+            continue
+        _, field, kind, *flag = line.split()
+        if kind.startswith("@") and not {"*", "~"} & set(flag):
+            out.add((owner, field.lower()))
+    return out
+
+
+def flags(s, required=False, struct=False):
     f = ["R"] if required else []
+    f += ["S"] if struct else []
     kind = s.get("x-kubernetes-list-type")
     if kind == "map":
         kind += ":" + ",".join(s["x-kubernetes-list-map-keys"])
@@ -123,7 +137,7 @@ def flags(s, required=False):
     return f
 
 
-def compact(defs):
+def compact(defs, structs):
     lines = []
     for name, d in defs.items():
         if name in SCALARS:
@@ -135,15 +149,19 @@ def compact(defs):
             # DeleteOptions and WatchEvent list every group
             kinds = ["G=" + ",".join(gvk)] if len(gvk) in (1, 2) else []
             lines.append(" ".join([name, *flags(d), *kinds]))
+            short = ".".join(name.lower().split(".")[-3:])
             for field, s in sorted(d["properties"].items()):
-                lines.append(" ".join(["", field, value(s), *flags(s, field in d.get("required", []))]))
+                # by convention those of every kind are; protobuf.txt does not know the newest types
+                of_kind = bool(gvk) and field in ("metadata", "spec", "status")
+                struct = value(s).startswith("@") and (of_kind or (short, field.lower()) in structs)
+                lines.append(" ".join(["", field, value(s), *flags(s, field in d.get("required", []), struct)]))
     return "\n".join(lines) + "\n"
 
 
 def main():
     here = pathlib.Path(__file__).parent
     defs = cleaned(definitions(sys.argv[1] if len(sys.argv) > 1 else "1.36.0"))
-    (here / "schema.txt").write_text(compact(defs))
+    (here / "schema.txt").write_text(compact(defs, structs((here / "protobuf.txt").read_text())))
     lines = (f"{name}\t{json.dumps(d, separators=(',', ':'), sort_keys=True)}\n" for name, d in defs.items())
     text = "".join(lines).encode()
     out = io.BytesIO()

@@ -32,7 +32,7 @@ pub use lay::lay_over;
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::schema::Schema;
 use crate::{Cause, Reason, Status};
@@ -54,9 +54,6 @@ const UNOWNED: [&str; 9] = [
     "managedFields",
     "resourceVersion",
 ];
-/// What is there, empty, in a Go object of which nothing is set yet.
-const ALWAYS_THERE: [&str; 7] = ["metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate"];
-
 /// Who writes, and as what.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer<'a> {
@@ -142,7 +139,7 @@ pub fn apply<'a>(
     }
     let mut all = entry::read(live).unwrap_or_default();
     if all.is_empty() {
-        let fields = writer.own(root, walk::compare(root, &blank(live), live).added);
+        let fields = writer.own(root, walk::compare(root, &nothing(), live).added);
         all.push(Entry::new(&Writer { manager: BEFORE_FIRST, ..*writer }, false, fields));
     }
     let applied = match overlay(root, live, config, &set, &all, writer, force) {
@@ -218,7 +215,7 @@ fn settle(all: &mut [Entry], changes: &Changes, force: bool) -> Result<(), Confl
 /// Records a creation that was no apply: all that is set belongs to `writer`, but what the entries that it brings give to others.
 pub fn record_new<'a>(schema: impl Into<Schema<'a>>, new: &mut Value, writer: &Writer) {
     let mut all = entry::base(&Value::Null, new, "");
-    update(Node::root(schema.into()), &blank(new), new, &mut all, writer);
+    update(Node::root(schema.into()), &nothing(), new, &mut all, writer);
     entry::cap(&mut all);
     entry::write(new, all);
 }
@@ -294,11 +291,9 @@ fn fit(node: Node, set: &mut Set, owned: &Set, live: &Value) {
     }
 }
 
-/// What upstream's empty object of a kind has: the structs that are no pointers.
-fn blank(live: &Value) -> Value {
-    let there =
-        live.as_object().into_iter().flatten().filter(|(k, v)| ALWAYS_THERE.contains(&k.as_str()) && v.is_object());
-    Value::Object(there.map(|(k, v)| (k.clone(), blank(v))).collect())
+/// An object of which nothing is set.
+fn nothing() -> Value {
+    Value::Object(Map::new())
 }
 
 fn untyped(which: &str, config: &Value, problems: &[String]) -> Status {

@@ -67,6 +67,8 @@ pub struct Field {
     pub name: &'static str,
     pub shape: Shape,
     pub required: bool,
+    /// A struct in Go, not a pointer to one: it is there, if only empty, wherever its owner is.
+    pub present: bool,
     pub list: ListType,
     /// `x-kubernetes-map-type: atomic`
     pub atomic: bool,

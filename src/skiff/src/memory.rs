@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::Store;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// From much having been freed to the look, which is then one for a whole burst.
+/// From much having been freed to the look, which is then one for a whole burst…
 const PAUSE: Duration = Duration::from_secs(3);
+/// …and to the second one, when the store's recent events are no longer so recent.
+const LATER: Duration = Duration::from_secs(10);
 
-/// Wakes when objects go, and only then.
-pub async fn give_back(stop: CancellationToken) {
+/// Wakes when objects go, and only then. `store`: where this process has one.
+pub async fn give_back(store: Option<Arc<Store>>, stop: CancellationToken) {
     let freed = Arc::new(Notify::new());
     let tell = freed.clone();
     api::when_freed(move || tell.notify_one());
@@ -18,10 +21,22 @@ pub async fn give_back(stop: CancellationToken) {
         loop {
             freed.notified().await;
             tokio::time::sleep(PAUSE).await;
-            if let Err(error) = tokio::task::spawn_blocking(runtime::release_memory).await {
-                tracing::warn!(%error, "memory is not given back");
-            }
+            release(store.clone()).await;
+            tokio::time::sleep(LATER).await;
+            release(store.clone()).await;
         }
     };
     stop.run_until_cancelled(work).await;
+}
+
+async fn release(store: Option<Arc<Store>>) {
+    let work = move || {
+        if let Some(store) = store {
+            store.forget_old();
+        }
+        runtime::release_memory();
+    };
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        tracing::warn!(%error, "memory is not given back");
+    }
 }

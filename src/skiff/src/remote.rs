@@ -80,7 +80,7 @@ pub async fn run(flags: AgentFlags) -> Result<()> {
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(balancer.run(stop.clone()));
-    tasks.spawn(crate::memory::give_back(stop.clone()));
+    tasks.spawn(crate::memory::give_back(None, stop.clone()));
     let known = Offline::open(client.clone(), &member::known_dir(&options.paths), stop.clone())?;
     let agent = Agent::new(options, Arc::new(known.clone())).await?;
     let link = Link { node: agent.tunnel_end(), servers: servers.clone(), tls };

@@ -136,7 +136,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
         .health()
         .add_ready("bootstrap", move || if done.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".into()) });
     let mut tasks = JoinSet::new();
-    tasks.spawn(crate::memory::give_back(stop.clone()));
+    tasks.spawn(crate::memory::give_back(Some(store.clone()), stop.clone()));
 
     let tls = pki.server_config()?;
     let serving = server.clone();

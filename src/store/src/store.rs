@@ -154,6 +154,12 @@ impl Store {
         Watcher::new(self.inner.shared.clone(), resource, from)
     }
 
+    /// Lets go of recent events as far as no watcher is likely to ask for them, which each write does by the way. Watchers that
+    /// do find them on disk.
+    pub fn forget_old(&self) {
+        self.inner.shared.log.trim(Instant::now());
+    }
+
     /// Whether it takes writes.
     pub fn is_open(&self) -> bool {
         !self.inner.shared.closed.load(Ordering::Acquire)

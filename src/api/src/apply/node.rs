@@ -1,6 +1,7 @@
 //! Places in a schema, and how the elements of lists are named there.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -80,6 +81,18 @@ impl<'a> Node<'a> {
             Node::Struct(_) => true,
             Node::Custom(s) => s.property(key).is_some() || matches!(key, "apiVersion" | "kind" | "metadata"),
             _ => false,
+        }
+    }
+    /// What stands for a member that an object does not name: what Go has there whatever was set.
+    pub fn unnamed(self, key: &str) -> Option<&'static Value> {
+        static STRUCT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+        static LIST: Value = Value::Null;
+        let Node::Struct(t) = self else { return None };
+        let field = t.field(key)?;
+        match field.shape {
+            _ if field.present => Some(&STRUCT),
+            Shape::List(_) | Shape::Map(_) if field.required => Some(&LIST),
+            _ => None,
         }
     }
     /// Of an element of a list.

@@ -135,18 +135,20 @@ pub(super) fn compare(node: Node, old: &Value, new: &Value) -> Changes {
     changes
 }
 
-fn differ(node: Node, old: Option<&Value>, new: Option<&Value>) -> Changes {
+fn differ<'a>(node: Node<'a>, old: Option<&'a Value>, new: Option<&'a Value>) -> Changes {
     let mut out = Changes::default();
     if old == new {
         return out;
     }
     if let (Some(o), Some(n)) = (node.object(old), node.object(new)) {
-        let empty = Map::new();
-        let (o, n) = (o.unwrap_or(&empty), n.unwrap_or(&empty));
-        if !(o.is_empty() && n.is_empty()) {
-            for k in o.keys().chain(n.keys().filter(|k| !o.contains_key(*k))) {
+        let some = |of: Option<&Map<String, Value>>| of.is_some_and(|of| !of.is_empty());
+        if some(o) || some(n) {
+            let member = |of: Option<&'a Map<String, Value>>, k: &str| of?.get(k).or_else(|| node.unnamed(k));
+            let olds = o.into_iter().flat_map(Map::keys);
+            let news = n.into_iter().flat_map(Map::keys).filter(|k| o.is_none_or(|o| !o.contains_key(*k)));
+            for k in olds.chain(news) {
                 if let Some(child) = node.child(k) {
-                    out.add(format!("f:{k}"), differ(child, o.get(k), n.get(k)));
+                    out.add(format!("f:{k}"), differ(child, member(o, k), member(n, k)));
                 }
             }
             return out.at(old, new);
@@ -155,20 +157,18 @@ fn differ(node: Node, old: Option<&Value>, new: Option<&Value>) -> Changes {
     if let (Some(o), Some(n)) = (node.list(old), node.list(new))
         && !(o.is_empty() && n.is_empty())
     {
-        let index = |list: &'_ [Value]| -> BTreeMap<String, Vec<Value>> {
-            let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        // of one name: before, after
+        let mut named: BTreeMap<String, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+        for (list, new) in [(o, false), (n, true)] {
             for item in list {
                 if let Ok(e) = node.name(item) {
-                    map.entry(e).or_default().push(item.clone());
+                    let (before, after) = named.entry(e).or_default();
+                    if new { after } else { before }.push(item);
                 }
             }
-            map
-        };
-        let (mut o, mut n) = (index(o), index(n));
-        let names: std::collections::BTreeSet<String> = o.keys().chain(n.keys()).cloned().collect();
-        for e in names {
-            let (o, n) = (o.remove(&e).unwrap_or_default(), n.remove(&e).unwrap_or_default());
-            out.add(e, elements(node.item(), &o, &n));
+        }
+        for (e, (before, after)) in named {
+            out.add(e, elements(node.item(), &before, &after));
         }
         return out.at(old, new);
     }
@@ -191,11 +191,11 @@ fn differ(node: Node, old: Option<&Value>, new: Option<&Value>) -> Changes {
 }
 
 /// The elements of one name before and after, of which a list should have one each; several are compared as a whole.
-fn elements(node: Node, old: &[Value], new: &[Value]) -> Changes {
+fn elements(node: Node, old: &[&Value], new: &[&Value]) -> Changes {
     let mut out = Changes::default();
     match (old, new) {
         (_, []) | ([], _) | ([_], [_]) if old.len() <= 1 && new.len() <= 1 => {
-            return differ(node, old.first(), new.first());
+            return differ(node, old.first().copied(), new.first().copied());
         }
         ([_, _, ..], [_, _, ..]) => out.modified.owned = old != new,
         ([_, _, ..], _) => {

@@ -86,6 +86,7 @@ fn field(line: &'static str, shape: impl Fn(&'static str) -> Shape) -> Field {
         name,
         shape: shape(words.next().unwrap_or_default()),
         required: false,
+        present: false,
         list: ListType::Atomic,
         atomic: false,
         patch_strategy: "",
@@ -93,6 +94,7 @@ fn field(line: &'static str, shape: impl Fn(&'static str) -> Shape) -> Field {
     };
     for word in words {
         match word.split_once('=') {
+            None if word == "S" => field.present = true,
             None => field.required = true,
             Some(("L", "set")) => field.list = ListType::Set,
             Some(("L", list)) => field.list = list.strip_prefix("map:").map_or(ListType::Atomic, ListType::Map),

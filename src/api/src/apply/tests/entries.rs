@@ -190,8 +190,90 @@ fn structs_that_are_always_there_are_nobodys() {
         done["metadata"]["managedFields"][1]["fieldsV1"],
         json!({"f:spec": {
             "f:strategy": {"f:type": {}, "f:rollingUpdate": {".": {}, "f:maxSurge": {}}},
-            "f:template": {"f:spec": {"f:containers": {".": {}, "k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:resources": {}}}}}}})
+            "f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:resources": {}}}}}}})
     );
+}
+
+/// Seen at kube-apiserver's.
+#[test]
+fn a_creation_is_its_writers() {
+    let core = |kind: &str| Schema::Type(find(&format!("io.k8s.api.core.v1.{kind}")).unwrap());
+    let metadata = json!({"name": "x", "namespace": "n", "uid": "u", "creationTimestamp": "2020-01-01T00:00:00Z", "labels": {"a": "b"}});
+    let labels = json!({"f:labels": {".": {}, "f:a": {}}});
+    let pod = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "resources": {}}]}});
+    for (schema, body, fields) in [
+        (core("ConfigMap"), json!({"data": {"k": "v"}}), json!({"f:data": {".": {}, "f:k": {}}})),
+        (
+            core("Namespace"),
+            json!({"spec": {"finalizers": []}, "status": {"phase": "Active"}}),
+            json!({"f:spec": {"f:finalizers": {}}}),
+        ),
+        (
+            core("Service"),
+            json!({"spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}, "status": {"loadBalancer": {}}}),
+            json!({"f:spec": {"f:ports": {".": {}, "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}, "f:selector": {}}}),
+        ),
+        (
+            core("Event"),
+            json!({"source": {"component": "c"}, "involvedObject": {"name": "x"}}),
+            json!({"f:source": {"f:component": {}}, "f:involvedObject": {}}),
+        ),
+        (
+            core("PersistentVolumeClaim"),
+            json!({"spec": {"resources": {"requests": {"storage": "1"}}}}),
+            json!({"f:spec": {"f:resources": {"f:requests": {".": {}, "f:storage": {}}}}}),
+        ),
+        (
+            core("PodTemplate"),
+            json!({"template": pod}),
+            json!({"f:template": {"f:metadata": labels,
+            "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:resources": {}}}}}}),
+        ),
+        // here the template is a pointer: it is set as a whole
+        (
+            core("ReplicationController"),
+            json!({"spec": {"template": pod}}),
+            json!({"f:spec": {"f:template": {".": {}, "f:metadata": {".": {}, "f:labels": {".": {}, "f:a": {}}},
+                "f:spec": {".": {}, "f:containers": {".": {}, "k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:resources": {}}}}}}}),
+        ),
+    ] {
+        let mut new = body;
+        new["metadata"] = metadata.clone();
+        record_new(schema, &mut new, &writer("m"));
+        let all = new["metadata"]["managedFields"].as_array().unwrap();
+        let mut want = fields;
+        want["f:metadata"] = labels.clone();
+        assert_eq!((all.len(), &all[0]["operation"], &all[0]["fieldsV1"]), (1, &json!("Update"), &want));
+    }
+}
+
+#[test]
+fn a_creation_may_bring_its_owners() {
+    let mut new = deployment(json!({"replicas": 1, "paused": true}));
+    let theirs = json!({"manager": "old", "operation": "Apply", "apiVersion": "apps/v1", "time": LATER, "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+    new["metadata"]["managedFields"] = json!([theirs]);
+    record_new(schema(), &mut new, &writer("m"));
+    assert_eq!(managers(&new), ["m"]);
+    for nobody in [json!([]), json!([{}]), json!("what")] {
+        new["metadata"]["managedFields"] = nobody;
+        record_new(schema(), &mut new, &writer("m"));
+        assert_eq!(managers(&new), ["m"]);
+    }
+}
+
+#[test]
+fn a_status_that_comes_for_the_first_time() {
+    let mut live = deployment(json!({"replicas": 1}));
+    record_new(schema(), &mut live, &writer("m"));
+    let mut new = live.clone();
+    new["status"] = json!({"replicas": 1});
+    // the main resource does not write it
+    record(schema(), &live, &mut new, &writer("m"));
+    assert_eq!(managers(&new), ["m"]);
+    record(schema(), &live, &mut new, &Writer { subresource: "status", ..writer("ctl") });
+    assert_eq!(managers(&new), ["ctl", "m"]);
+    assert_eq!(new["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:status": {"f:replicas": {}}}));
 }
 
 #[test]
