@@ -23,6 +23,7 @@
 //! | [`patch`] | JSON, merge and strategic merge patch |
 //! | [`apply`] | server-side apply: field ownership, conflicts |
 //! | [`labels`], [`fields`] | label and field selectors |
+//! | [`warnings()`] | what is valid and yet not wise |
 //! | [`names`] | the syntax of names, labels, keys, ports |
 //! | [`quantity`] | amounts of resources |
 //! | [`table`] | Table and PartialObjectMetadata |
@@ -53,6 +54,7 @@ mod status;
 mod strategy;
 pub mod table;
 mod typed;
+mod warnings;
 pub mod yaml;
 pub mod zone;
 
@@ -61,6 +63,7 @@ pub use object::{Draft, Meta, Object, OwnerReference, when_freed};
 pub use status::{Cause, Reason, Status};
 pub use strategy::{Column, NoStrategy, Scale, Strategy, age, human_duration};
 pub use typed::{DecodeError, Resource};
+pub use warnings::warnings;
 
 /// Upstream's Go types, for in-process readers; decode them with [`Object::view`], encode with [`Resource::to_value`].
 pub use k8s_openapi;

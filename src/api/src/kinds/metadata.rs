@@ -94,28 +94,25 @@ fn namespace(errors: &mut Vec<Error>, kind: &Kind, path: &Path, metadata: &Value
 fn owners(errors: &mut Vec<Error>, path: &Path, metadata: &Value) {
     let list = path.child("ownerReferences");
     let mut controller: Option<&Value> = None;
-    for (i, owner) in items(metadata, "ownerReferences").iter().enumerate() {
-        let path = &list.index(i);
-        for (field, detail) in
-            [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")]
-        {
-            if text(owner, field).is_empty() {
-                errors.push(Error::invalid(&path.child(field), "", detail));
-            }
-        }
+    for owner in items(metadata, "ownerReferences") {
         let version = text(owner, "apiVersion");
         if version.rsplit_once('/').map_or(version, |(_, v)| v).is_empty() {
-            errors.push(Error::invalid(&path.child("apiVersion"), version, "version must not be empty"));
+            errors.push(Error::invalid(&list.child("apiVersion"), version, "version must not be empty"));
+        }
+        for field in ["kind", "name", "uid"] {
+            if text(owner, field).is_empty() {
+                errors.push(Error::invalid(&list.child(field), "", "must not be empty"));
+            }
         }
         if (version, text(owner, "kind")) == ("v1", "Event") {
-            errors.push(Error::invalid(path, owner.clone(), "v1, Kind=Event is disallowed from being an owner"));
+            errors.push(Error::invalid(&list, owner.clone(), "/v1, Kind=Event is disallowed from being an owner"));
         }
         if owner["controller"] == true {
             if let Some(first) = controller {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
-                    text(first, "name"),
-                    text(owner, "name")
+                    format_args!("{}/{}", text(first, "kind"), text(first, "name")),
+                    format_args!("{}/{}", text(owner, "kind"), text(owner, "name"))
                 );
                 errors.push(Error::invalid(&list, metadata["ownerReferences"].clone(), detail));
             }
@@ -131,7 +128,7 @@ fn finalizers(errors: &mut Vec<Error>, path: &Path, metadata: &Value) {
         errors.extend(names::qualified_name(f).into_iter().map(|e| Error::invalid(path, *f, e)));
     }
     if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
-        let detail = "finalizer foregroundDeletion and orphan cannot be both set";
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(Error::invalid(path, metadata["finalizers"].clone(), detail));
     }
 }
@@ -156,6 +153,16 @@ pub fn validate_metadata(kind: &Kind, object: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     name(&mut errors, kind, &Path::root("metadata"), &object["metadata"]);
     errors.extend(common(kind, &object["metadata"]));
+    // `validateKubeFinalizerName`; of custom resources it is a warning
+    let root = Path::root("metadata");
+    let path = root.child("finalizers");
+    let named = items(&object["metadata"], "finalizers").iter().filter_map(Value::as_str).enumerate();
+    for (i, f) in named.filter(|(_, f)| kind.definition.is_none() && !f.contains('/')) {
+        if !matches!(f, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&path.index(i), f, detail));
+        }
+    }
     errors
 }
 
@@ -213,7 +220,12 @@ mod tests {
             ),
             (
                 json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}),
-                r#"metadata.ownerReferences[0].uid: Invalid value: "": must not be empty"#,
+                r#"metadata.ownerReferences.uid: Invalid value: "": must not be empty"#,
+            ),
+            (json!({"finalizers": ["kubernetes", "a.io/b"]}), ""),
+            (
+                json!({"finalizers": ["a.io/b", "mine"]}),
+                r#"metadata.finalizers[1]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully"#,
             ),
         ] {
             let mut m = good.clone();

@@ -31,7 +31,7 @@ mod scheduling;
 mod storage;
 mod subresources;
 mod table;
-mod tree;
+pub(crate) mod tree;
 mod workload;
 
 use crate::Registry;

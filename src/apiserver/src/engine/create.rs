@@ -50,6 +50,7 @@ impl Engine {
             kind.strategy.prepare_create(&mut tree);
             if draw == 1 {
                 self.check_new(call, &tree)?;
+                call.warnings.extend(api::warnings(kind, &tree, None));
                 admission.validate(call, &mut tree, None).await?;
             }
             match self.insert(call, &tree).await {

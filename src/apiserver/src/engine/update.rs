@@ -103,6 +103,9 @@ impl Engine {
         if !errors.is_empty() {
             return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
         }
+        if part == Part::Main {
+            call.warnings.extend(api::warnings(kind, &tree, Some(&old_tree)));
+        }
         admission.validate(call, &mut tree, Some(old)).await?;
         if part != Part::Main {
             // what its strategy takes from the old object is not written
