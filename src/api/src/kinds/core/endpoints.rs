@@ -39,7 +39,8 @@ impl Strategy for Endpoints {
                 let path = path.child(list);
                 for (j, address) in items(subset, list).iter().enumerate() {
                     let path = path.index(j);
-                    net::endpoint_ip(&mut errors, &path.child("ip"), text(address, "ip"));
+                    let ip = text(address, "ip");
+                    net::ip(&mut errors, &path.child("ip"), ip);
                     let host = text(address, "hostname");
                     if !host.is_empty() {
                         let wrong = names::dns_label(host, false);
@@ -49,6 +50,7 @@ impl Strategy for Endpoints {
                         let wrong = names::dns_subdomain(node, false);
                         errors.extend(wrong.iter().map(|e| field::Error::invalid(&path.child("nodeName"), node, e)));
                     }
+                    net::endpoint_ip(&mut errors, &path.child("ip"), ip);
                 }
             }
             let ports = items(subset, "ports");
@@ -126,6 +128,22 @@ mod tests {
         assert_eq!(fields, ["subsets[0].addresses[0].nodeName", "subsets[0].ports[0].appProtocol"]);
         assert!(Endpoints.check_update(&of("_"), &of("_")).is_empty());
         assert_eq!(Endpoints.check_update(&of("_"), &of("a")).len(), 2);
+    }
+
+    #[test]
+    fn an_address_is_one_to_send_to() {
+        let of = |ip: &str| Endpoints.validate(&json!({"subsets": [{"addresses": [{"ip": ip}]}]}));
+        let texts = |ip: &str| of(ip).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        assert_eq!(texts("10.0.0.1"), "");
+        assert_eq!(
+            texts("x"),
+            "subsets[0].addresses[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff); \
+             subsets[0].addresses[0].ip: Invalid value: \"x\": must be a valid IP address"
+        );
+        assert_eq!(
+            texts("0.0.0.0"),
+            r#"subsets[0].addresses[0].ip: Invalid value: "0.0.0.0": may not be unspecified (0.0.0.0)"#
+        );
     }
 
     #[test]

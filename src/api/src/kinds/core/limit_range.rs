@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::{fill, round_list};
+use crate::kinds::resources::{self, fill, round_list};
 use crate::kinds::table::{CREATED_AT, created_at, name};
 use crate::kinds::tree::{ensure, entries, items, items_mut, made, text};
 use crate::names;
@@ -52,27 +52,18 @@ impl Strategy for LimitRange {
         let limits = items(&object["spec"], "limits");
         for (i, item) in limits.iter().enumerate() {
             let path = root.index(i);
-            let kind = text(item, "type");
-            if !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") {
-                let wrong = names::qualified_name(kind);
-                errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("type"), kind, e)));
-                if !kind.contains('/') {
-                    let detail = "must be a standard limit type or fully qualified";
-                    errors.push(field::Error::invalid(&path.child("type"), kind, detail));
-                }
+            let (kind, at) = (text(item, "type"), path.child("type"));
+            let wrong = names::qualified_name(kind);
+            if wrong.is_empty() && !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim")
+            {
+                let detail = "must be a standard limit type or fully qualified";
+                errors.push(field::Error::invalid(&at, kind, detail));
             }
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&at, kind, e)));
             if limits[..i].iter().any(|l| text(l, "type") == kind) {
-                errors.push(field::Error::duplicate(&path.child("type"), kind));
+                errors.push(field::Error::duplicate(&at, kind));
             }
-            if kind == "Pod" {
-                for key in ["default", "defaultRequest"] {
-                    if !list(item, key).is_empty() {
-                        let detail = "may not be specified when `type` is 'Pod'";
-                        errors.push(field::Error::forbidden(&path.child(key), detail));
-                    }
-                }
-            }
-            validate_order(&mut errors, &path, item);
+            validate_item(&mut errors, &path, item, kind);
         }
         errors
     }
@@ -85,44 +76,88 @@ impl Strategy for LimitRange {
     }
 }
 
-/// min <= defaultRequest <= default <= max, for each resource.
-fn validate_order(errors: &mut Vec<field::Error>, path: &Path, item: &Value) {
-    let amount = |key: &str, name: &str| Quantity::from_tree(item.get(key)?.get(name)?).ok();
-    let mut resources: Vec<&str> = LISTS.iter().flat_map(|l| entries(item, l).map(|(k, _)| k)).collect();
-    resources.sort_unstable();
-    resources.dedup();
-    for name in resources {
-        for key in LISTS {
-            if let Some(v) = item[key].get(name)
-                && Quantity::from_tree(v).is_err()
-            {
-                let at = path.child(key);
-                errors.push(field::Error::invalid(&at.key(name), v.clone(), "must be a quantity"));
+/// What is limited, and how: min <= defaultRequest <= default <= max, for each resource.
+fn validate_item(errors: &mut Vec<field::Error>, path: &Path, item: &Value, kind: &str) {
+    for key in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+        let (list, at) = (list(item, key), path.child(key));
+        if kind == "Pod" && key.starts_with("default") {
+            if !list.is_empty() {
+                errors.push(field::Error::forbidden(&at, "may not be specified when `type` is 'Pod'"));
             }
+            continue;
         }
-        for (low, high) in [
-            ("min", "max"),
-            ("min", "defaultRequest"),
-            ("min", "default"),
-            ("defaultRequest", "max"),
-            ("defaultRequest", "default"),
-            ("default", "max"),
-        ] {
-            if let (Some(a), Some(b)) = (amount(low, name), amount(high, name))
-                && a > b
-            {
-                let detail = format!("{} value {a} is greater than {} value {b}", words(low), words(high));
-                let at = path.child(if low == "min" && high != "max" { high } else { low });
-                errors.push(field::Error::invalid(&at.key(name), item[low][name].clone(), detail));
+        if key == "maxLimitRequestRatio"
+            && kind == "PersistentVolumeClaim"
+            && ["min", "max"].iter().all(|k| item[*k].get("storage").is_none())
+        {
+            let detail = "either minimum or maximum storage value is required, but neither was provided";
+            errors.push(field::Error::required(&path.child("limits"), detail));
+        }
+        for (name, amount) in &list {
+            match kind {
+                "Pod" | "Container" => resources::validate_name(errors, &at.key(name), name, resources::Of::Container),
+                _ => _ = resources::validate_plain_name(errors, &at.key(name), name),
+            }
+            if Quantity::from_tree(amount).is_err() {
+                errors.push(field::Error::invalid(&at.key(name), amount.clone(), "must be a quantity"));
             }
         }
     }
+    let mut all: Vec<&str> = LISTS.iter().flat_map(|l| entries(item, l).map(|(k, _)| k)).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter().for_each(|name| validate_order(errors, path, item, kind, name));
 }
 
-fn words(key: &str) -> &str {
-    match key {
-        "defaultRequest" => "default request",
-        other => other,
+fn validate_order(errors: &mut Vec<field::Error>, path: &Path, item: &Value, kind: &str, name: &str) {
+    let amount = |key: &str| {
+        let counts = kind != "Pod" || !key.starts_with("default");
+        item.get(key)?.get(name).filter(|_| counts).and_then(|v| Quantity::from_tree(v).ok())
+    };
+    let mut wrong = |key: &str, value: Quantity, detail: String| {
+        errors.push(field::Error::invalid(&path.child(key).key(name), value.to_string(), detail));
+    };
+    // lower, higher, where it is said, of which of them
+    for (low, high, at, shows_low) in [
+        ("min", "max", "min", true),
+        ("min", "defaultRequest", "defaultRequest", false),
+        ("defaultRequest", "max", "defaultRequest", true),
+        ("defaultRequest", "default", "defaultRequest", true),
+        ("min", "default", "default", true),
+        ("default", "max", "default", false),
+    ] {
+        if let (Some(a), Some(b)) = (amount(low), amount(high))
+            && a > b
+        {
+            let word = |key: &str| match key {
+                "defaultRequest" => "default request",
+                "default" if low == "defaultRequest" => "default limit",
+                "min" => "min",
+                "max" => "max",
+                _ => "default",
+            };
+            let detail = format!("{} value {a} is greater than {} value {b}", word(low), word(high));
+            wrong(at, if shows_low { a } else { b }, detail);
+        }
+    }
+    const RATIO: &str = "maxLimitRequestRatio";
+    if let Some(ratio) = amount(RATIO) {
+        if ratio < Quantity::new(1, crate::quantity::Format::DecimalSi) {
+            wrong(RATIO, ratio, format!("ratio {ratio} is less than 1"));
+        }
+        if let (Some(min), Some(max)) = (amount("min"), amount("max")) {
+            let most = max.nanos() as f64 / min.nanos() as f64;
+            if ratio.nanos() as f64 / 1e9 > most {
+                wrong(RATIO, ratio, format!("ratio {ratio} is greater than max/min = {most:.6}"));
+            }
+        }
+    }
+    if !resources::is_overcommitted(name)
+        && let (Some(a), Some(b)) = (amount("default"), amount("defaultRequest"))
+        && a != b
+    {
+        let detail = format!("default value {a} must equal to defaultRequest value {b} in {name}");
+        wrong("defaultRequest", b, detail);
     }
 }
 
@@ -144,5 +179,60 @@ mod tests {
             LimitRange.validate(&bad)[0].to_string(),
             r#"spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1"#
         );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        for (item, want) in [
+            (json!({"type": "Pod", "max": {"cpu": "1"}}), ""),
+            (json!({"type": "x.io/y", "max": {"pods": "1"}}), ""),
+            (
+                json!({"type": "x"}),
+                r#"spec.limits[0].type: Invalid value: "x": must be a standard limit type or fully qualified"#,
+            ),
+            (
+                json!({"type": "Pod", "default": {"cpu": "1"}}),
+                "spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'",
+            ),
+            (
+                json!({"type": "Container", "max": {"storage": "1"}}),
+                r#"spec.limits[0].max[storage]: Invalid value: "storage": must be a standard resource for containers"#,
+            ),
+            (
+                json!({"type": "PersistentVolumeClaim", "default": {"storage": "1"}}),
+                "spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided",
+            ),
+            (
+                json!({"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "2"}}),
+                r#"spec.limits[0].defaultRequest[cpu]: Invalid value: "2": default request value 2 is greater than default limit value 1"#,
+            ),
+            (
+                json!({"type": "Container", "default": {"cpu": "1"}, "min": {"cpu": "2"}}),
+                r#"spec.limits[0].default[cpu]: Invalid value: "2": min value 2 is greater than default value 1"#,
+            ),
+            (
+                json!({"type": "Container", "default": {"cpu": "2"}, "max": {"cpu": "1"}}),
+                r#"spec.limits[0].default[cpu]: Invalid value: "1": default value 2 is greater than max value 1"#,
+            ),
+            (
+                json!({"type": "Container", "defaultRequest": {"cpu": "1"}, "min": {"cpu": "2"}}),
+                r#"spec.limits[0].defaultRequest[cpu]: Invalid value: "1": min value 2 is greater than default request value 1"#,
+            ),
+            (
+                json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "900m"}}),
+                r#"spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "900m": ratio 900m is less than 1"#,
+            ),
+            (
+                json!({"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "2"}, "maxLimitRequestRatio": {"cpu": "3"}}),
+                r#"spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "3": ratio 3 is greater than max/min = 2.000000"#,
+            ),
+            (
+                json!({"type": "Container", "default": {"x.io/y": "2"}, "defaultRequest": {"x.io/y": "1"}}),
+                r#"spec.limits[0].defaultRequest[x.io/y]: Invalid value: "1": default value 2 must equal to defaultRequest value 1 in x.io/y"#,
+            ),
+        ] {
+            let errors = LimitRange.validate(&json!({"spec": {"limits": [item]}}));
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "), want, "{item}");
+        }
     }
 }

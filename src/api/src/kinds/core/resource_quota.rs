@@ -1,14 +1,14 @@
 //! Resource quotas.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::Strategy;
 use crate::field::{self, Path};
-use crate::kinds::resources::round_list;
+use crate::kinds::resources::{is_standard_of_quota, round_list, validate_amount, validate_plain_name};
 use crate::kinds::table::name;
-use crate::kinds::tree::{child, entries, items, same, text};
-use crate::names;
-use crate::quantity::Quantity;
+use crate::kinds::tree::{child, entries, items, text};
 use crate::strategy::{AGE, Column, NAME, age};
 
 pub(super) struct ResourceQuota;
@@ -45,7 +45,10 @@ impl Strategy for ResourceQuota {
         errors
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
-        if same(&new["spec"]["scopes"], &old["spec"]["scopes"]) {
+        fn set(of: &Value) -> HashSet<&str> {
+            items(&of["spec"], "scopes").iter().filter_map(Value::as_str).collect()
+        }
+        if set(new) == set(old) {
             return Vec::new();
         }
         let path = Path::root("spec");
@@ -77,8 +80,8 @@ impl Strategy for ResourceQuota {
 /// `validateResourceQuotaScopes` and `validateScopedResourceSelectorRequirement`
 fn scopes(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
     const PAIRS: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
-    let fits = |scope: &str| entries(spec, "hard").all(|(r, _)| !is_standard(r) || fits(scope, r));
-    let conflict = |named: &[&str]| PAIRS.iter().any(|pair| pair.iter().all(|s| named.contains(s)));
+    let unfit = |scope: &str| entries(spec, "hard").filter(|(r, _)| is_standard_of_quota(r) && !fits(scope, r)).count();
+    let conflicts = |named: &[&str]| PAIRS.iter().filter(|pair| pair.iter().all(|s| named.contains(s))).count();
 
     let (at, value) = (path.child("scopes"), &spec["scopes"]);
     let named: Vec<&str> = items(spec, "scopes").iter().filter_map(Value::as_str).collect();
@@ -86,11 +89,11 @@ fn scopes(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
         if !SCOPES.contains(scope) {
             errors.push(field::Error::invalid(&at, value.clone(), "unsupported scope"));
         }
-        if !fits(scope) {
+        for _ in 0..unfit(scope) {
             errors.push(field::Error::invalid(&at, value.clone(), "unsupported scope applied to resource"));
         }
     }
-    if conflict(&named) {
+    for _ in 0..conflicts(&named) {
         errors.push(field::Error::invalid(&at, value.clone(), "conflicting scopes"));
     }
 
@@ -102,11 +105,13 @@ fn scopes(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
         if !SCOPES.contains(&scope) {
             errors.push(field::Error::invalid(&at.child("scopeName"), scope, "unsupported scope"));
         }
-        if !fits(scope) {
+        for _ in 0..unfit(scope) {
             errors.push(field::Error::invalid(&at, selector.clone(), "unsupported scope applied to resource"));
         }
-        if !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && operator != "Exists" {
-            let detail = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+        const PLAIN: [&str; 5] =
+            ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"];
+        if PLAIN.contains(&scope) && operator != "Exists" {
+            let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.push(field::Error::invalid(&at.child("operator"), operator, detail));
         }
         let (values, list) = (items(requirement, "values"), at.child("values"));
@@ -124,8 +129,9 @@ fn scopes(errors: &mut Vec<field::Error>, path: &Path, spec: &Value) {
         }
     }
     let named: Vec<&str> = requirements.iter().map(|r| text(r, "scopeName")).collect();
-    if conflict(&named) {
-        errors.push(field::Error::invalid(&at, selector.clone(), "conflicting scopes"));
+    // of the other list, as upstream has it
+    for _ in 0..conflicts(&named) {
+        errors.push(field::Error::invalid(&at, value.clone(), "conflicting scopes"));
     }
 }
 
@@ -142,48 +148,16 @@ fn fits(scope: &str, resource: &str) -> bool {
     }
 }
 
-/// Standard quota names or qualified ones, with amounts that are not negative and whole where only that makes sense.
+/// `ValidateResourceQuotaResourceName` and the amounts.
 fn amounts(errors: &mut Vec<field::Error>, path: &Path, owner: &Value, key: &str) {
     for (name, v) in entries(owner, key) {
         let path = &path.key(name);
-        errors.extend(names::qualified_name(name).into_iter().map(|e| field::Error::invalid(path, name, e)));
-        if !name.contains('/') && !is_standard(name) {
-            errors.push(field::Error::invalid(path, name, "must be a standard resource type or fully qualified"));
+        validate_plain_name(errors, path, name);
+        if !name.contains('/') && !is_standard_of_quota(name) {
+            errors.push(field::Error::invalid(path, name, "must be a standard resource for quota"));
         }
-        match Quantity::from_tree(v) {
-            Err(e) => errors.push(field::Error::invalid(path, v.clone(), e.to_string())),
-            Ok(q) if q.sign() < 0 => {
-                errors.push(field::Error::invalid(path, v.clone(), "must be greater than or equal to 0"));
-            }
-            Ok(q) if is_counted(name) && q.millis() % 1000 != 0 => {
-                errors.push(field::Error::invalid(path, v.clone(), "must be an integer"));
-            }
-            Ok(_) => {}
-        }
+        validate_amount(errors, path, name, v);
     }
-}
-
-fn is_counted(name: &str) -> bool {
-    const COUNTED: [&str; 9] = [
-        "pods",
-        "services",
-        "replicationcontrollers",
-        "resourcequotas",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "services.nodeports",
-        "services.loadbalancers",
-    ];
-    COUNTED.contains(&name) || name.starts_with("count/")
-}
-
-fn is_standard(name: &str) -> bool {
-    let computed =
-        |n: &str| matches!(n, "cpu" | "memory" | "ephemeral-storage" | "storage") || n.starts_with("hugepages-");
-    computed(name)
-        || is_counted(name)
-        || name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).is_some_and(computed)
 }
 
 #[cfg(test)]
@@ -209,8 +183,30 @@ mod tests {
                 json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In"}]}}),
                 "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
             ),
+            (
+                json!({"scopeSelector": {"matchExpressions": [{"scopeName": "BestEffort", "operator": "In", "values": ["x"]}]}}),
+                "spec.scopeSelector.matchExpressions.operator: Invalid value: \"In\": must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
+            ),
+            (json!({"scopes": ["x"], "hard": {"cpu": "1"}}), r#"spec.scopes: Invalid value: ["x"]: unsupported scope"#),
+            (
+                json!({"hard": {"x": "1"}}),
+                r#"spec.hard[x]: Invalid value: "x": must be a standard resource type or fully qualified; spec.hard[x]: Invalid value: "x": must be a standard resource for quota"#,
+            ),
+            (
+                json!({"hard": {"storage": "1"}}),
+                r#"spec.hard[storage]: Invalid value: "storage": must be a standard resource for quota"#,
+            ),
+            (json!({"hard": {"pods": "500m"}}), r#"spec.hard[pods]: Invalid value: "500m": must be an integer"#),
         ] {
-            assert_eq!(quota(spec)[0], want);
+            assert_eq!(quota(spec).join("; "), want);
         }
+        let scoped = |scopes: Value| json!({"spec": {"scopes": scopes}});
+        let (old, turned) =
+            (scoped(json!(["BestEffort", "Terminating"])), scoped(json!(["Terminating", "BestEffort"])));
+        assert!(ResourceQuota.validate_update(&turned, &old).is_empty());
+        assert_eq!(
+            ResourceQuota.validate_update(&scoped(json!([])), &old)[0].to_string(),
+            "spec.scopes: Invalid value: []: field is immutable"
+        );
     }
 }

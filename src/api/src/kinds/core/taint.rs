@@ -15,11 +15,16 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, taints: &[Value]) {
         let path = &path.index(i);
         label_name(errors, &path.child("key"), text(taint, "key"));
         let value = text(taint, "value");
-        errors.extend(names::label_value(value).into_iter().map(|e| Error::invalid(&path.child("value"), value, e)));
+        let wrong = names::label_value(value);
+        if !wrong.is_empty() {
+            errors.push(Error::invalid(&path.child("value"), value, wrong.join(";")));
+        }
         effect(errors, &path.child("effect"), text(taint, "effect"), false);
         let same = |t: &&Value| text(t, "key") == text(taint, "key") && text(t, "effect") == text(taint, "effect");
         if taints[..i].iter().any(|t| same(&t)) {
-            errors.push(Error::duplicate(path, taint.clone()));
+            let mut error = Error::duplicate(path, taint.clone());
+            error.message += ": taints must be unique by key and effect pair";
+            errors.push(error);
         }
     }
 }

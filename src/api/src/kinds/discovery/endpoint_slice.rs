@@ -38,60 +38,16 @@ impl Strategy for EndpointSlice {
         } else if !TYPES.contains(&kind) {
             errors.push(field::Error::not_supported(&at, kind, TYPES));
         }
-        let list = Path::root("endpoints");
-        if items(slice, "endpoints").len() > 1000 {
-            errors.push(field::Error::too_many(&list, items(slice, "endpoints").len(), 1000));
-        }
-        for (i, endpoint) in items(slice, "endpoints").iter().enumerate() {
-            let path = list.index(i);
-            let (addresses, path) = (items(endpoint, "addresses"), path.child("addresses"));
-            if addresses.is_empty() {
-                errors.push(field::Error::required(&path, "must contain at least 1 address"));
-            } else if addresses.len() > 100 {
-                errors.push(field::Error::too_many(&path, addresses.len(), 100));
-            }
-            for (j, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-                let path = path.index(j);
-                let family = address.parse::<std::net::IpAddr>().ok();
-                let of_it = family.is_none_or(|ip| ip.is_ipv4() == (kind == "IPv4"));
-                if kind != "FQDN" && !of_it {
-                    let detail = format!("must be an {kind} address");
-                    errors.push(field::Error::invalid(&path, address, detail));
-                } else if kind == "FQDN" {
-                    let wrong = names::dns_subdomain(address, false);
-                    errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path, address, e)));
-                } else {
-                    net::endpoint_ip(&mut errors, &path, address);
-                }
+        let (list, endpoints) = (Path::root("endpoints"), items(slice, "endpoints"));
+        if endpoints.len() > 1000 {
+            errors.push(field::Error::too_many(&list, endpoints.len(), 1000));
+        } else {
+            for (i, endpoint) in endpoints.iter().enumerate() {
+                addresses(&mut errors, &list.index(i), endpoint, kind);
+                placed(&mut errors, &list.index(i), endpoint);
             }
         }
-        for (i, endpoint) in items(slice, "endpoints").iter().enumerate() {
-            placed(&mut errors, &list.index(i), endpoint);
-        }
-        let list = Path::root("ports");
-        let ports = items(slice, "ports");
-        if ports.len() > 20_000 {
-            errors.push(field::Error::too_many(&list, ports.len(), 20_000));
-        }
-        for (i, port) in ports.iter().enumerate() {
-            let path = list.index(i);
-            let its_name = text(port, "name");
-            if !its_name.is_empty() {
-                let wrong = names::dns_label(its_name, false);
-                errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("name"), its_name, e)));
-            }
-            if ports[..i].iter().any(|p| text(p, "name") == its_name) {
-                errors.push(field::Error::duplicate(&path.child("name"), its_name));
-            }
-            if let Some(n) = some(port, "port").and_then(Value::as_i64) {
-                net::port_number(&mut errors, &path.child("port"), n);
-            }
-            net::protocol(&mut errors, &path.child("protocol"), text(port, "protocol"));
-            if let Some(app) = some(port, "appProtocol").and_then(Value::as_str) {
-                let wrong = names::qualified_name(app);
-                errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("appProtocol"), app, e)));
-            }
-        }
+        ports(&mut errors, &Path::root("ports"), items(slice, "ports"));
         errors
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
@@ -129,31 +85,110 @@ impl Strategy for EndpointSlice {
     }
 }
 
-/// The host, node and zone of an endpoint, and for which zones and nodes it is meant.
+fn addresses(errors: &mut Vec<field::Error>, path: &Path, endpoint: &Value, kind: &str) {
+    let (addresses, path) = (items(endpoint, "addresses"), path.child("addresses"));
+    if addresses.is_empty() {
+        errors.push(field::Error::required(&path, "must contain at least 1 address"));
+    } else if addresses.len() > 100 {
+        errors.push(field::Error::too_many(&path, addresses.len(), 100));
+    }
+    for (j, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
+        let path = path.index(j);
+        match kind {
+            "IPv4" | "IPv6" => {
+                let Some(ip) = net::ip(errors, &path, address) else { continue };
+                if ip.is_ipv4() != (kind == "IPv4") {
+                    let detail = format!("must be a valid {kind} address");
+                    errors.push(field::Error::invalid(&path, address, detail));
+                }
+                net::endpoint_ip(errors, &path, address);
+            }
+            "FQDN" => full_name(errors, &path, address),
+            // it is said of the type already
+            _ => {}
+        }
+    }
+}
+
+/// `IsFullyQualifiedDomainName`
+fn full_name(errors: &mut Vec<field::Error>, path: &Path, name: &str) {
+    if name.is_empty() {
+        return errors.push(field::Error::required(path, ""));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let wrong = names::dns_subdomain(name, false);
+    if !wrong.is_empty() {
+        return errors.push(field::Error::invalid(path, name, wrong.join(",")));
+    }
+    if !name.contains('.') {
+        let detail = "should be a domain with at least two segments separated by dots";
+        return errors.push(field::Error::invalid(path, name, detail));
+    }
+    for label in name.split('.') {
+        let wrong = names::dns_label(label, false);
+        if !wrong.is_empty() {
+            errors.push(field::Error::invalid(path, label, wrong.join(",")));
+        }
+    }
+}
+
+fn ports(errors: &mut Vec<field::Error>, list: &Path, ports: &[Value]) {
+    if ports.len() > 20_000 {
+        return errors.push(field::Error::too_many(list, ports.len(), 20_000));
+    }
+    let mut seen = std::collections::HashSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let path = list.index(i);
+        let its_name = text(port, "name");
+        if !its_name.is_empty() {
+            let wrong = names::dns_label(its_name, false);
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("name"), its_name, e)));
+        }
+        if !seen.insert(its_name) {
+            errors.push(field::Error::duplicate(&path.child("name"), its_name));
+        }
+        if let Some(n) = some(port, "port").and_then(Value::as_i64) {
+            net::port_number(errors, &path.child("port"), n);
+        }
+        net::protocol(errors, &path.child("protocol"), text(port, "protocol"));
+        if let Some(app) = some(port, "appProtocol").and_then(Value::as_str) {
+            let wrong = names::qualified_name(app);
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("appProtocol"), app, e)));
+        }
+    }
+}
+
+/// The node, topology and host of an endpoint, and for which zones and nodes it is meant.
 fn placed(errors: &mut Vec<field::Error>, path: &Path, endpoint: &Value) {
-    for (key, rule) in
-        [("hostname", names::dns_label as fn(&str, bool) -> Vec<String>), ("nodeName", names::dns_subdomain)]
-    {
+    let named = |errors: &mut Vec<field::Error>, key: &str, rule: fn(&str, bool) -> Vec<String>| {
         if let Some(value) = some(endpoint, key).and_then(Value::as_str) {
             let wrong = rule(value, false);
             errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child(key), value, e)));
         }
+    };
+    named(errors, "nodeName", names::dns_subdomain);
+    let (at, count) = (path.child("deprecatedTopology"), entries(endpoint, "deprecatedTopology").count());
+    if count > 16 {
+        errors.push(field::Error::too_many(&at, count, 16));
     }
-    let at = path.child("deprecatedTopology");
     labels(errors, &at, entries(endpoint, "deprecatedTopology"));
+    named(errors, "hostname", names::dns_label);
     let hints = path.child("hints");
-    for key in ["forZones", "forNodes"] {
+    for (key, rule) in [
+        ("forZones", names::label_value as fn(&str) -> Vec<String>),
+        ("forNodes", |node| names::dns_subdomain(node, false)),
+    ] {
         let (all, list) = (items(&endpoint["hints"], key), hints.child(key));
         if all.len() > 8 {
-            errors.push(field::Error::too_many(&list, all.len(), 8));
+            return errors.push(field::Error::too_many(&list, all.len(), 8));
         }
         for (i, hint) in all.iter().enumerate() {
             let (its_name, at) = (text(hint, "name"), list.index(i));
-            if its_name.is_empty() {
-                errors.push(field::Error::required(&at.child("name"), ""));
-            } else if all[..i].iter().any(|h| text(h, "name") == its_name) {
+            if all[..i].iter().any(|h| text(h, "name") == its_name) {
                 errors.push(field::Error::duplicate(&at.child("name"), its_name));
             }
+            let wrong = rule(its_name);
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&at.child("name"), its_name, e)));
         }
     }
 }
@@ -163,5 +198,62 @@ fn shown_port(port: &Value) -> String {
         Some(n) => n.to_string(),
         None if has(port, "name") => text(port, "name").into(),
         None => "*".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::workload::problems;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        let slice = |kind: &str, endpoint: Value| {
+            problems(&EndpointSlice, json!({"addressType": kind, "endpoints": [endpoint]})).join("; ")
+        };
+        for (kind, endpoint, want) in [
+            (
+                "IPv4",
+                json!({"addresses": ["10.0.0.1"], "hints": {"forZones": [{"name": "a"}], "forNodes": [{"name": "n"}]}}),
+                "",
+            ),
+            ("FQDN", json!({"addresses": ["a.b."]}), ""),
+            (
+                "IPv4",
+                json!({"addresses": ["fd00::1"]}),
+                r#"endpoints[0].addresses[0]: Invalid value: "fd00::1": must be a valid IPv4 address"#,
+            ),
+            (
+                "FQDN",
+                json!({"addresses": ["a"]}),
+                r#"endpoints[0].addresses[0]: Invalid value: "a": should be a domain with at least two segments separated by dots"#,
+            ),
+            (
+                "IPv4",
+                json!({"addresses": ["10.0.0.1"], "hints": {"forZones": [{"name": "a"}, {"name": "a"}]}}),
+                r#"endpoints[0].hints.forZones[1].name: Duplicate value: "a""#,
+            ),
+        ] {
+            assert_eq!(slice(kind, endpoint), want);
+        }
+        let topology: Value = (0..17).map(|i| (format!("k{i}"), Value::from(""))).collect();
+        assert_eq!(
+            slice("IPv4", json!({"addresses": ["10.0.0.1"], "deprecatedTopology": topology})),
+            "endpoints[0].deprecatedTopology: Too many: 17: must have at most 16 items"
+        );
+        let bad = slice(
+            "IPv4",
+            json!({"addresses": ["10.0.0.1"], "hints": {"forNodes": [{"name": "_"}], "forZones": [{"name": "-"}]}}),
+        );
+        assert!(
+            bad.contains("forZones[0].name: Invalid value: \"-\": a valid label must be")
+                && bad.contains("forNodes[0].name: Invalid value: \"_\": a lowercase RFC 1123 subdomain"),
+            "{bad}"
+        );
+        assert_eq!(
+            problems(&EndpointSlice, json!({"addressType": "x", "endpoints": [{"addresses": ["?"]}]})),
+            [r#"addressType: Unsupported value: "x": supported values: "FQDN", "IPv4", "IPv6""#]
+        );
     }
 }

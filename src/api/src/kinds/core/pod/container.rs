@@ -110,7 +110,7 @@ fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &
         let grace = number(spec, "terminationGracePeriodSeconds");
         probe::validate_all(errors, path, c, grace);
     }
-    resources::validate(errors, &path.child("resources"), &c["resources"]);
+    resources::validate(errors, &path.child("resources"), &c["resources"], resources::Of::Container);
     resize_policy(errors, &path.child("resizePolicy"), items(c, "resizePolicy"), text(spec, "restartPolicy"));
     security_context(errors, &path.child("securityContext"), &c["securityContext"]);
 }

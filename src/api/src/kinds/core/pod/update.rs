@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::field::{Error, Path};
 use crate::kinds::diff::diff;
+use crate::kinds::resources;
 use crate::kinds::tree::{entries, has, items, items_mut, number, same, some, text};
 use crate::strategy::{copy, set};
 
@@ -179,7 +180,7 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
     for (i, c) in items(&new["spec"], "containers").iter().enumerate() {
         let at = containers.index(i);
         let at = at.child("resources");
-        crate::kinds::resources::validate(&mut errors, &at, &c["resources"]);
+        resources::validate(&mut errors, &at, &c["resources"], resources::Of::Container);
         let before = items(&old["spec"], "containers").iter().find(|o| o["name"] == c["name"]);
         resized(&mut errors, &at, &c["resources"], before.map_or(&Value::Null, |o| &o["resources"]));
     }

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::{affinity, annotations, claims, container, volumes, whole};
 use crate::field::{Error, Path};
 use crate::kinds::core::taint;
-use crate::kinds::metadata;
 use crate::kinds::tree::{entries, has, items, number, some, text};
+use crate::kinds::{metadata, resources};
 use crate::{kinds::net, names};
 
 pub(super) fn validate(pod: &Value) -> Vec<Error> {
@@ -100,8 +100,8 @@ fn validate_spec(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
         let path = path.child("os");
         one_of(errors, &path.child("name"), text(os, "name"), supported);
     }
-    if let Some(resources) = some(spec, "resources") {
-        crate::kinds::resources::validate(errors, &path.child("resources"), resources);
+    if let Some(requirements) = some(spec, "resources") {
+        resources::validate(errors, &path.child("resources"), requirements, resources::Of::Pod);
         whole::pod_resources(errors, &path.child("resources"), spec);
     }
 }
