@@ -9,6 +9,7 @@ mod apps;
 mod autoscaling;
 mod batch;
 pub mod certificates;
+mod conditions;
 mod coordination;
 mod core;
 mod def;

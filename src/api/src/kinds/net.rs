@@ -46,6 +46,13 @@ pub(crate) fn canonical_ip(text: &str) -> Option<String> {
     }
 }
 
+/// `netutils.ParseCIDRSloppy`
+pub(crate) fn sloppy_cidr(text: &str) -> Option<ipnet::IpNet> {
+    let (ip, length) = text.split_once('/')?;
+    let length = length.trim_start_matches('0');
+    format!("{}/{}", sloppy(ip)?, if length.is_empty() { "0" } else { length }).parse().ok()
+}
+
 /// `IsValidCIDRForLegacyField`, as `StrictIPCIDRValidation` has it.
 pub(crate) fn cidr(errors: &mut Vec<Error>, path: &Path, text: &str) -> Option<ipnet::IpNet> {
     // the crate's parser lets zeros pass
@@ -53,16 +60,11 @@ pub(crate) fn cidr(errors: &mut Vec<Error>, path: &Path, text: &str) -> Option<i
         |(ip, length): &(&str, &str)| ip.parse::<IpAddr>().is_ok() && (*length == "0" || !length.starts_with('0'));
     let parsed: Option<ipnet::IpNet> = text.split_once('/').filter(strict).and_then(|_| text.parse().ok());
     let mapped = |n: &ipnet::IpNet| matches!(n.addr(), IpAddr::V6(a) if a.to_ipv4_mapped().is_some());
-    let sloppy_parsed = || {
-        let (ip, length) = text.split_once('/')?;
-        let length = length.trim_start_matches('0');
-        format!("{}/{}", sloppy(ip)?, if length.is_empty() { "0" } else { length }).parse::<ipnet::IpNet>().ok()
-    };
     let detail = match &parsed {
         Some(n) if mapped(n) => "must not have an IPv4-mapped IPv6 address",
         Some(n) if n.addr() != n.network() => "must not have bits set beyond the prefix length",
         Some(_) => return parsed,
-        _ if sloppy_parsed().is_some() => "must not have leading 0s in IP or prefix length",
+        _ if sloppy_cidr(text).is_some() => "must not have leading 0s in IP or prefix length",
         _ => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
     };
     errors.push(Error::invalid(path, text, detail));

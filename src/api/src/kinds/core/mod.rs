@@ -22,6 +22,8 @@ mod volume;
 use super::def::{cluster, namespaced};
 use crate::Kind;
 
+pub(super) use taint::validate_tolerations;
+
 pub(super) use persistent_volume_claim::{default as default_claim, validate_spec as validate_claim_spec};
 
 pub(super) fn kinds() -> Vec<Kind> {

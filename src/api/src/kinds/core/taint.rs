@@ -39,7 +39,7 @@ fn effect(errors: &mut Vec<Error>, path: &Path, effect: &str, allow_empty: bool)
 }
 
 /// `ValidateTolerations`
-pub(super) fn validate_tolerations(errors: &mut Vec<Error>, path: &Path, tolerations: &[Value]) {
+pub(crate) fn validate_tolerations(errors: &mut Vec<Error>, path: &Path, tolerations: &[Value]) {
     for (i, t) in tolerations.iter().enumerate() {
         let path = &path.index(i);
         let (key, operator) = (text(t, "key"), text(t, "operator"));

@@ -1,5 +1,7 @@
 //! Network policies.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::Strategy;
@@ -58,12 +60,24 @@ impl Strategy for NetworkPolicy {
         if items(spec, "policyTypes").len() > 2 {
             let detail = "may not specify more than two policyTypes";
             errors.push(field::Error::invalid(&types, spec["policyTypes"].clone(), detail));
+            return errors;
         }
         for (i, kind) in items(spec, "policyTypes").iter().filter_map(Value::as_str).enumerate() {
             if !matches!(kind, "Ingress" | "Egress") {
-                errors.push(field::Error::not_supported(&types.index(i), kind, &["Egress", "Ingress"]));
+                errors.push(field::Error::not_supported(&types.index(i), kind, &["Ingress", "Egress"]));
             }
         }
+        errors
+    }
+    /// Networks that were taken when they were written in other ways may stay.
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let mut errors = self.validate(new);
+        let known: HashSet<&str> = networks(&old["spec"]).collect();
+        let of_old = |e: &field::Error| {
+            let value = e.message.strip_prefix("Invalid value: \"").and_then(|m| m.split_once('"'));
+            value.is_some_and(|(value, detail)| known.contains(value) && detail.starts_with(": must not have "))
+        };
+        errors.retain(|e| !of_old(e));
         errors
     }
 
@@ -75,11 +89,23 @@ impl Strategy for NetworkPolicy {
     }
 }
 
+/// All that is written as a network in a policy.
+fn networks(spec: &Value) -> impl Iterator<Item = &str> {
+    let peers = [("ingress", "from"), ("egress", "to")]
+        .into_iter()
+        .flat_map(move |(list, peers)| items(spec, list).iter().flat_map(move |rule| items(rule, peers)));
+    peers.flat_map(|peer| {
+        let block = &peer["ipBlock"];
+        items(block, "except").iter().chain([&block["cidr"]]).filter_map(Value::as_str)
+    })
+}
+
 /// `ValidateNetworkPolicyPort`
 fn validate_port(errors: &mut Vec<field::Error>, path: &Path, port: &Value) {
     let (protocol, end, at) = (text(port, "protocol"), number(port, "endPort"), path.child("endPort"));
     if !PROTOCOLS.contains(&protocol) {
-        errors.push(field::Error::not_supported(&path.child("protocol"), protocol, PROTOCOLS));
+        let known = &["TCP", "UDP", "SCTP"];
+        errors.push(field::Error::not_supported(&path.child("protocol"), protocol, known));
     }
     match &port["port"] {
         Value::Number(n) => {
@@ -93,11 +119,11 @@ fn validate_port(errors: &mut Vec<field::Error>, path: &Path, port: &Value) {
             }
         }
         Value::String(name) => {
-            let wrong = names::port_name(name);
-            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("port"), name.as_str(), e)));
             if has(port, "endPort") {
                 errors.push(field::Error::invalid(&at, end, "may not be specified when `port` is non-numeric"));
             }
+            let wrong = names::port_name(name);
+            errors.extend(wrong.into_iter().map(|e| field::Error::invalid(&path.child("port"), name.as_str(), e)));
         }
         _ if has(port, "endPort") => {
             errors.push(field::Error::invalid(&at, end, "may not be specified when `port` is not specified"));
@@ -124,16 +150,63 @@ fn validate_peer(errors: &mut Vec<field::Error>, path: &Path, peer: &Value) {
             if cidr.is_empty() {
                 return errors.push(field::Error::required(&at, ""));
             }
-            let Some(whole) = net::cidr(errors, &at, cidr) else { return };
+            net::cidr(errors, &at, cidr);
+            let Some(whole) = net::sloppy_cidr(cidr) else { return };
             let list = path.child("except");
             for (i, except) in items(block, "except").iter().filter_map(Value::as_str).enumerate() {
                 let at = list.index(i);
-                let Some(part) = net::cidr(errors, &at, except) else { continue };
-                if !whole.contains(&part) || whole.prefix_len() >= part.prefix_len() {
+                net::cidr(errors, &at, except);
+                let Some(part) = net::sloppy_cidr(except) else { continue };
+                if !whole.contains(&part.addr()) || whole.prefix_len() >= part.prefix_len() {
                     errors.push(field::Error::invalid(&at, except, "must be a strict subset of `cidr`"));
                 }
             }
         }
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::workload::problems;
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        let rule = |rule: Value| json!({"spec": {"ingress": [rule]}});
+        let block = |block: Value| rule(json!({"from": [{ "ipBlock": block }]}));
+        for (policy, want) in [
+            (block(json!({"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]})), ""),
+            (
+                block(json!({"cidr": "10.0.0.1/8", "except": ["11.0.0.0/8"]})),
+                "spec.ingress[0].from[0].ipBlock.cidr: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length; \
+                 spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/8\": must be a strict subset of `cidr`",
+            ),
+            (rule(json!({"from": [{}]})), "spec.ingress[0].from[0]: Required value: must specify a peer"),
+            (
+                rule(json!({"from": [{"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}}]})),
+                "spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer",
+            ),
+            (
+                rule(json!({"ports": [{"protocol": "X", "port": "Y", "endPort": 5}]})),
+                "spec.ingress[0].ports[0].protocol: Unsupported value: \"X\": supported values: \"TCP\", \"UDP\", \"SCTP\"; \
+                 spec.ingress[0].ports[0].endPort: Invalid value: 5: may not be specified when `port` is non-numeric; \
+                 spec.ingress[0].ports[0].port: Invalid value: \"Y\": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-); \
+                 spec.ingress[0].ports[0].port: Invalid value: \"Y\": must contain at least one letter (a-z)",
+            ),
+            (
+                json!({"spec": {"policyTypes": ["X"]}}),
+                "spec.policyTypes[0]: Unsupported value: \"X\": supported values: \"Ingress\", \"Egress\"",
+            ),
+            (
+                json!({"spec": {"policyTypes": ["X", "Y", "Z"]}}),
+                "spec.policyTypes: Invalid value: [\"X\",\"Y\",\"Z\"]: may not specify more than two policyTypes",
+            ),
+        ] {
+            assert_eq!(problems(&NetworkPolicy, policy).join("; "), want);
+        }
+        let old = block(json!({"cidr": "10.0.0.1/8"}));
+        assert_eq!(NetworkPolicy.check_update(&old, &old), []);
+        assert_eq!(NetworkPolicy.check_update(&block(json!({"cidr": "10.0.0.2/8"})), &old).len(), 1);
     }
 }

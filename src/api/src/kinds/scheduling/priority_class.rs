@@ -47,11 +47,16 @@ impl Strategy for PriorityClass {
             errors.push(field::Error::forbidden(&Path::root("value"), &detail));
         }
         let policy = text(class, "preemptionPolicy");
-        let policies = &["Never", "PreemptLowerPriority"];
-        if !policies.contains(&policy) {
-            errors.push(field::Error::not_supported(&Path::root("preemptionPolicy"), policy, policies));
+        let (policies, at) = (&["PreemptLowerPriority", "Never"], Path::root("preemptionPolicy"));
+        if policy.is_empty() {
+            errors.push(field::Error::required(&at, ""));
+        } else if !policies.contains(&policy) {
+            errors.push(field::Error::not_supported(&at, policy, policies));
         }
         errors
+    }
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        self.validate_update(new, old)
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         ["value", "preemptionPolicy"]
@@ -83,5 +88,41 @@ impl Strategy for PriorityClass {
             age(class, now_seconds),
             text(class, "preemptionPolicy").into(),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::workload::problems;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        for (class, want) in [
+            (json!({"metadata": {"name": "a"}, "value": 5}), ""),
+            (json!({"metadata": {"name": "system-node-critical"}, "value": 2_000_001_000_i64}), ""),
+            (
+                json!({"metadata": {"name": "a"}, "value": 1_000_000_001}),
+                "value: Forbidden: maximum allowed value of a user defined priority is 1000000000",
+            ),
+            (
+                json!({"metadata": {"name": "system-x"}}),
+                "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-x is not a known system priority class",
+            ),
+            (
+                json!({"metadata": {"name": "a"}, "preemptionPolicy": "x"}),
+                r#"preemptionPolicy: Unsupported value: "x": supported values: "PreemptLowerPriority", "Never""#,
+            ),
+            (json!({"metadata": {"name": "a"}, "preemptionPolicy": ""}), "preemptionPolicy: Required value"),
+        ] {
+            assert_eq!(problems(&PriorityClass, class).join("; "), want);
+        }
+        let of = |value: i64| json!({"metadata": {"name": "system-x"}, "value": value, "preemptionPolicy": "Never"});
+        assert_eq!(PriorityClass.check_update(&of(1), &of(1)), []);
+        assert_eq!(
+            PriorityClass.check_update(&of(1), &of(2))[0].to_string(),
+            "value: Forbidden: may not be changed in an update."
+        );
     }
 }
