@@ -281,6 +281,10 @@ impl Client for Local {
     fn aggregated(&self) -> Vec<Aggregated> {
         self.aggregation.served()
     }
+
+    fn aggregated_changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.aggregation.changes()
+    }
 }
 
 fn event(change: WatchChange) -> WatchEvent {

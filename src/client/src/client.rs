@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// What a request is about. An empty `namespace` means all of them, or that the resource is cluster-scoped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -146,6 +147,10 @@ pub trait Client: Send + Sync + 'static {
     /// process knows.
     fn aggregated(&self) -> Vec<Aggregated> {
         Vec::new()
+    }
+    /// Changes whenever that may have; ended where it never does.
+    fn aggregated_changes(&self) -> watch::Receiver<()> {
+        watch::channel(()).1
     }
 }
 

@@ -251,6 +251,12 @@ async fn served_by_another(cx: Cx) {
     let deleted = format!("DELETE {root}/namespaces/{gone}/things");
     assert!(extension.asked.lock().unwrap().contains(&deleted), "{deleted}");
 
+    // what it says of an owner counts
+    let owner = json!([{"apiVersion": format!("{group}/v1"), "kind": "Thing", "name": "gone", "uid": "1"}]);
+    cx.api.post(&cx.core("configmaps"), json!({"metadata": {"name": "owned", "ownerReferences": owner}})).await;
+    cx.api.gone(&cx.core("configmaps/owned"), SOON).await;
+    assert!(extension.asked.lock().unwrap().contains(&format!("GET {root}/things")));
+
     extension.endpoint(&cx, false).await;
     let object = extension.available(&cx, "MissingEndpoints").await;
     assert_eq!(condition(&object, "Available"), Some("False"));

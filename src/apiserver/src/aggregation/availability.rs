@@ -8,7 +8,7 @@ use api::Value;
 use serde_json::json;
 
 use super::connect::slices;
-use super::{Remote, modify};
+use super::{Aggregation, Remote, modify};
 use crate::{Engine, Lookup, crd};
 
 /// One that answers is asked again after this long, for it may die without a word.
@@ -49,10 +49,14 @@ impl Verdict {
 
 /// Checks a remote whenever something that it hangs on changes; while it is there now and then, while it does not answer with
 /// back-off.
-pub(super) async fn keep_checked(engine: Arc<Engine>, remote: Arc<Remote>) {
+pub(super) async fn keep_checked(engine: Arc<Engine>, aggregation: Arc<Aggregation>, remote: Arc<Remote>) {
     let mut backoff = BACKOFF_FIRST;
     loop {
+        let (before, _) = remote.resources();
         let verdict = check(&remote).await;
+        if remote.resources().0 != before {
+            aggregation.changed();
+        }
         write(&engine, &remote.name, &verdict).await;
         let wait = match verdict.reason {
             "Passed" => {

@@ -105,7 +105,8 @@ impl Follow {
             return known.remote.learn(&tree);
         }
         let remote = Arc::new(Remote::new(object, &tree, &self.connector));
-        let task = tokio::spawn(keep_checked(self.engine.clone(), remote.clone())).abort_handle();
+        let task =
+            tokio::spawn(keep_checked(self.engine.clone(), self.aggregation.clone(), remote.clone())).abort_handle();
         self.remotes.insert(name.to_owned(), Checked { remote, task });
     }
 

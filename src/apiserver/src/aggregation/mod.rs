@@ -27,6 +27,7 @@ use api::Status;
 use client::{Client, NodeDialer, Patch, Target, WriteOptions};
 use parking_lot::RwLock;
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::resource_metrics::ResourceMetrics;
 use crate::{Engine, Server, User};
@@ -49,6 +50,8 @@ pub(crate) struct Aggregation {
     /// There is something in the table.
     any: AtomicBool,
     table: RwLock<Arc<Table>>,
+    /// The table, or what somebody in it serves, is another.
+    changes: watch::Sender<()>,
     /// This server's own `metrics.k8s.io`, where it has one.
     metrics: OnceLock<ResourceMetrics>,
 }
@@ -78,6 +81,13 @@ impl Aggregation {
         let any = !table.is_empty();
         *self.table.write() = Arc::new(table);
         self.any.store(any, Ordering::Relaxed);
+        self.changed();
+    }
+    fn changed(&self) {
+        self.changes.send_replace(());
+    }
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 }
 

@@ -165,4 +165,7 @@ impl Client for FakeClient {
     fn aggregated(&self) -> Vec<Aggregated> {
         self.state.lock().aggregated.clone()
     }
+    fn aggregated_changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.state.lock().aggregated_changes.subscribe()
+    }
 }

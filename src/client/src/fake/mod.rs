@@ -51,7 +51,9 @@ impl FakeClient {
     }
     /// What other API servers serve.
     pub fn aggregate(&self, all: Vec<crate::Aggregated>) {
-        self.state.lock().aggregated = all;
+        let mut state = self.state.lock();
+        state.aggregated = all;
+        state.aggregated_changes.send_replace(());
     }
     /// Puts an object in as it is, status included: creates or overwrites.
     pub fn seed(&self, resource: Gvr, tree: Value) -> Arc<Object> {

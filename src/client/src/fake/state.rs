@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::{Draft, Gvr, Object, Status, Value};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Verb;
 use crate::{Target, WatchEvent};
@@ -28,6 +28,7 @@ pub(super) struct State {
     pub(super) reaction: Option<Reaction>,
     pub(super) review: Option<Review>,
     pub(super) aggregated: Vec<crate::Aggregated>,
+    pub(super) aggregated_changes: watch::Sender<()>,
     pub(super) uids: u64,
 }
 

@@ -55,6 +55,10 @@ impl Graph {
         }
         left
     }
+    /// All that have owners.
+    pub fn all(&self) -> BTreeSet<Arc<Id>> {
+        self.dependents.values().flatten().cloned().collect()
+    }
     pub fn dependents(&self, uid: &str) -> Vec<Arc<Id>> {
         self.dependents.get(uid).map_or(Vec::new(), |set| set.iter().cloned().collect())
     }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use api::{Gvr, Object, OwnerReference};
 use client::{
-    Change, Controller, DeleteOptions, Informer, Patch, Precondition, Propagation, Requeue, Target, WorkQueue,
-    WriteOptions,
+    Aggregated, Change, Controller, DeleteOptions, Informer, Patch, Precondition, Propagation, Requeue, Target,
+    WorkQueue, WriteOptions,
 };
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
@@ -52,6 +52,32 @@ struct Kind {
     followed: bool,
 }
 
+/// A kind to be followed.
+struct Served {
+    resource: Gvr,
+    kind: String,
+    namespaced: bool,
+    /// This server has it, and not another one behind it.
+    own: bool,
+}
+
+/// What other API servers serve that can be collected, each in its preferred version: upstream's `GetDeletableResources`.
+fn elsewhere(served: &mut Vec<Served>, all: &[Aggregated]) {
+    for a in all {
+        for r in &*a.resources {
+            let can = |verb: &&str| r["verbs"].as_array().is_some_and(|all| all.iter().any(|v| v == verb));
+            let text = |key: &str| r[key].as_str().unwrap_or_default();
+            let (name, kind) = (text("name"), text("kind"));
+            let known = served.iter().any(|s| s.resource.group == a.group && s.kind == kind);
+            if known || name.is_empty() || name.contains('/') || !["list", "watch", "delete"].iter().all(|v| can(v)) {
+                continue;
+            }
+            let (resource, kind) = (Gvr::new(&a.group, &a.version, name), kind.to_owned());
+            served.push(Served { resource, kind, namespaced: r["namespaced"] == true, own: false });
+        }
+    }
+}
+
 /// The kinds that are followed. A place once given stays its kind's, also while that is not served.
 #[derive(Default)]
 struct Kinds {
@@ -72,16 +98,22 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     let queue = WorkQueue::new();
     let this = Arc::new(Collector { ctx, kinds: RwLock::default(), graph: Mutex::default(), queue: queue.clone() });
     let mut registry = this.ctx.config.registry.clone();
+    let mut elsewhere = this.ctx.client.aggregated_changes();
     registry.mark_unchanged();
+    elsewhere.mark_unchanged();
     for informer in this.follow() {
         informer.synced().await;
     }
     let me = this.clone();
     let following = async move {
-        while registry.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                Ok(()) = registry.changed() => {}
+                Ok(()) = elsewhere.changed() => {}
+                else => return std::future::pending::<()>().await,
+            }
             me.follow();
         }
-        std::future::pending::<()>().await
     };
     let controller = Controller { name: "garbage-collector", workers: 8, queue };
     let collecting = controller.run(stop, move |task| {
@@ -109,15 +141,22 @@ fn waits_for_dependents(o: &Object) -> bool {
 }
 
 impl Collector {
-    /// Starts to follow what is newly served and ends with what is not any more. Answers the informers that are new.
+    /// Starts to follow what is newly served and ends with what is not any more. Answers the informers that are new, but for
+    /// those of other API servers, which may be away.
     fn follow(self: &Arc<Self>) -> Vec<Informer> {
         let registry = self.ctx.config.registry.borrow().clone();
         // events are many and own nothing
-        let served: Vec<_> =
-            self.ctx.config.deletable(false).into_iter().filter(|(r, _)| r.resource != "events").collect();
+        let own = self.ctx.config.deletable(false).into_iter().filter(|(r, _)| r.resource != "events");
+        let mut served: Vec<Served> = own
+            .map(|(resource, kind)| {
+                let found = registry.resource(&resource.group, &resource.version, &resource.resource);
+                Served { namespaced: found.is_some_and(|k| k.namespaced()), resource, kind, own: true }
+            })
+            .collect();
+        elsewhere(&mut served, &self.ctx.client.aggregated());
         let mut fresh = Vec::new();
         let mut kinds = self.kinds.write();
-        for (resource, kind) in &served {
+        for Served { resource, kind, namespaced, own } in &served {
             let place = kinds.by_kind.get(&(resource.group.clone(), kind.clone())).copied();
             let last = place.map(|i| kinds.list[usize::from(i)].clone());
             if last.as_ref().is_some_and(|k| k.resource == *resource && k.followed) {
@@ -126,11 +165,13 @@ impl Collector {
             if let Some(last) = last.filter(|l| l.resource != *resource) {
                 self.ctx.informers.forget(&last.resource);
             }
-            let namespaced = registry.resource(&resource.group, &resource.version, &resource.resource);
-            let namespaced = namespaced.is_some_and(|k| k.namespaced());
             let informer = self.ctx.informers.get(resource.clone());
-            let new =
-                Arc::new(Kind { informer: informer.clone(), resource: resource.clone(), namespaced, followed: true });
+            let new = Arc::new(Kind {
+                informer: informer.clone(),
+                resource: resource.clone(),
+                namespaced: *namespaced,
+                followed: true,
+            });
             let place = match place {
                 Some(i) => {
                     kinds.list[usize::from(i)] = new;
@@ -142,18 +183,18 @@ impl Collector {
                 }
             };
             kinds.by_kind.insert((resource.group.clone(), kind.clone()), place);
-            fresh.push((place, informer));
+            fresh.push((place, informer, *own));
         }
         for (key, place) in &kinds.by_kind.clone() {
             let kind = &kinds.list[usize::from(*place)];
-            if kind.followed && !served.iter().any(|(r, k)| r.group == key.0 && *k == key.1) {
+            if kind.followed && !served.iter().any(|s| s.resource.group == key.0 && s.kind == key.1) {
                 self.ctx.informers.forget(&kind.resource);
                 let gone = Kind { followed: false, ..(**kind).clone() };
                 kinds.list[usize::from(*place)] = Arc::new(gone);
             }
         }
         drop(kinds);
-        for (place, informer) in &fresh {
+        for (place, informer, _) in &fresh {
             let (place, me) = (*place, Arc::downgrade(self));
             informer.on_change(move |c| {
                 if let Some(me) = me.upgrade() {
@@ -161,7 +202,16 @@ impl Collector {
                 }
             });
         }
-        fresh.into_iter().map(|(_, informer)| informer).collect()
+        // whose owners were of a kind that nobody knew
+        let new: Vec<u16> = fresh.iter().map(|(place, _, _)| *place).collect();
+        let dependents = self.graph.lock().all();
+        for id in dependents {
+            let owners = self.cached(&id).map(|o| o.meta().owner_references.clone()).unwrap_or_default();
+            if owners.iter().any(|r| self.kind_of(r).is_some_and(|k| new.contains(&k))) {
+                self.queue.add(Task::Delete((*id).clone()));
+            }
+        }
+        fresh.into_iter().filter(|(_, _, own)| *own).map(|(_, informer, _)| informer).collect()
     }
 
     fn kind(&self, place: u16) -> Arc<Kind> {

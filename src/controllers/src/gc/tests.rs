@@ -51,6 +51,33 @@ async fn background_takes_all_that_is_owned() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn other_api_servers_have_owners_and_dependents() {
+    let bench = bench();
+    settle().await;
+    let things = api::Gvr::new("x.io", "v1", "things");
+    let owned =
+        |kind: &str, version: &str, uid: &str| json!([{"apiVersion": version, "kind": kind, "name": "d", "uid": uid}]);
+    // while nobody says that there are things, their dependents are left alone
+    bench.fake.seed(ConfigMap::gvr(), named("lost", owned("Thing", "x.io/v1", "no-longer")));
+    let uid = bench.fake.objects(&Deployment::gvr())[0].uid().to_owned();
+    let thing = bench.fake.seed(things.clone(), named("d", owned("Deployment", "apps/v1", &uid)));
+    bench.fake.seed(ConfigMap::gvr(), named("kept", owned("Thing", "x.io/v1", thing.uid())));
+    settle().await;
+    assert_eq!(left(&bench), ["d", "r", "p", "kept", "lost"]);
+    let resource =
+        |name: &str, verbs: Value| json!({"name": name, "kind": "Thing", "namespaced": true, "verbs": verbs});
+    let resources =
+        vec![resource("things/status", json!(["get"])), resource("things", json!(["get", "list", "watch", "delete"]))];
+    let [group, version] = ["x.io", "v1"].map(str::to_owned);
+    bench.fake.aggregate(vec![Aggregated { group, version, fresh: true, resources: Arc::new(resources) }]);
+    settle().await;
+    assert_eq!(left(&bench), ["d", "r", "p", "kept"]);
+    delete::<Deployment>(&bench, "d", Propagation::Background).await;
+    settle().await;
+    assert!(left(&bench).is_empty() && bench.fake.objects(&things).is_empty(), "{:?}", left(&bench));
+}
+
+#[tokio::test(start_paused = true)]
 async fn foreground_waits_for_the_last_dependent() {
     let bench = bench();
     bench.fake.edit(&Pod::gvr(), "n", "p", |p| p["metadata"]["finalizers"] = json!(["x/hold"]));
