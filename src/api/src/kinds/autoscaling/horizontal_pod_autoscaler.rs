@@ -7,6 +7,7 @@ use crate::Strategy;
 use crate::field::{self, Path};
 use crate::kinds::table::{UNSET, count, name};
 use crate::kinds::tree::{child, has, items, made, number, or, text};
+use crate::kinds::workload::nonnegative;
 use crate::strategy::{AGE, Column, NAME, age, set};
 
 pub(super) struct HorizontalPodAutoscaler;
@@ -27,22 +28,17 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 
     fn validate(&self, object: &Value) -> Vec<field::Error> {
+        check(object, 1)
+    }
+    /// One that is allowed none at least may stay so.
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        check(new, if old["spec"]["minReplicas"] == 0 { 0 } else { 1 })
+    }
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<field::Error> {
         let mut errors = Vec::new();
-        let (spec, path) = (&object["spec"], Path::root("spec"));
-        let (min, max) = (number(spec, "minReplicas"), number(spec, "maxReplicas"));
-        if min < 1 {
-            errors.push(field::Error::invalid(&path.child("minReplicas"), min, "must be greater than or equal to 1"));
+        for key in ["currentReplicas", "desiredReplicas"] {
+            nonnegative(&mut errors, &Path::root("status"), &new["status"], key);
         }
-        if max < 1 {
-            errors.push(field::Error::invalid(&path.child("maxReplicas"), max, "must be greater than 0"));
-        }
-        if max < min {
-            let detail = "must be greater than or equal to `minReplicas`";
-            errors.push(field::Error::invalid(&path.child("maxReplicas"), max, detail));
-        }
-        metrics::reference(&mut errors, &path.child("scaleTargetRef"), &spec["scaleTargetRef"]);
-        metrics::validate(&mut errors, &path.child("metrics"), items(spec, "metrics"));
-        metrics::behavior(&mut errors, &path.child("behavior"), &spec["behavior"]);
         errors
     }
 
@@ -73,6 +69,34 @@ impl Strategy for HorizontalPodAutoscaler {
             age(object, now_seconds),
         ]
     }
+}
+
+/// `validateHorizontalPodAutoscalerSpec`
+fn check(object: &Value, least: i64) -> Vec<field::Error> {
+    let mut errors = Vec::new();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    let (min, max) = (number(spec, "minReplicas"), number(spec, "maxReplicas"));
+    let given = has(spec, "minReplicas");
+    if given && min < least {
+        let detail = format!("must be greater than or equal to {least}");
+        errors.push(field::Error::invalid(&path.child("minReplicas"), min, detail));
+    }
+    if max < 1 {
+        errors.push(field::Error::invalid(&path.child("maxReplicas"), max, "must be greater than 0"));
+    }
+    if given && max < min {
+        let detail = "must be greater than or equal to `minReplicas`";
+        errors.push(field::Error::invalid(&path.child("maxReplicas"), max, detail));
+    }
+    metrics::reference(&mut errors, &path.child("scaleTargetRef"), &spec["scaleTargetRef"]);
+    let (all, at) = (items(spec, "metrics"), path.child("metrics"));
+    metrics::validate(&mut errors, &at, all);
+    if given && min == 0 && !all.iter().any(|m| matches!(text(m, "type"), "Object" | "External")) {
+        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(field::Error::forbidden(&at, detail));
+    }
+    metrics::behavior(&mut errors, &path.child("behavior"), &spec["behavior"]);
+    errors
 }
 
 /// `SetDefaults_HorizontalPodAutoscalerBehavior`: either rule brings the defaults of both.
@@ -139,6 +163,65 @@ mod tests {
             let found = problems(&HorizontalPodAutoscaler, object);
             assert_eq!(found.first().map(String::as_str).unwrap_or_default(), want);
         }
+        let target = json!({"type": "AverageValue", "averageValue": "1"});
+        for (m, want) in [
+            (
+                json!({"type": "X"}),
+                "spec.metrics[0].type: Unsupported value: \"X\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"",
+            ),
+            (
+                json!({"type": "Pods", "pods": {"metric": {"name": "m"}, "target": {"type": "Value", "value": "1"}}}),
+                "spec.metrics[0].pods.target.averageValue: Required value: must specify a positive target averageValue",
+            ),
+            (
+                of(
+                    "Object",
+                    "object",
+                    json!({"describedObject": {"kind": "a", "name": "b"}, "metric": {"name": "m"}, "target": {"type": "Value"}}),
+                ),
+                "spec.metrics[0].object.target.averageValue: Required value: must set either a target value or averageValue",
+            ),
+            (
+                of(
+                    "ContainerResource",
+                    "containerResource",
+                    json!({"name": "pods", "container": "C", "target": target}),
+                ),
+                "spec.metrics[0].containerResource.name: Invalid value: \"pods\": must be a standard resource for containers; \
+                 spec.metrics[0].containerResource.container: Invalid value: \"C\": a lowercase RFC 1123 label must consist of lower \
+                 case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or \
+                 '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+            ),
+            (
+                json!({"type": "Resource", "pods": {"metric": {"name": "m"}, "target": target}}),
+                "spec.metrics[0].resource: Required value: must populate information for the given metric source",
+            ),
+            (
+                json!({"type": "Resource", "resource": {"name": "cpu", "target": target}, "pods": {"metric": {"name": "m"}, "target": target}}),
+                "spec.metrics[0].pods: Forbidden: must populate the given metric source only",
+            ),
+            (
+                json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageValue": "1"}}}),
+                "spec.metrics[0].resource.target.type: Required value: must specify a metric target type; \
+                 spec.metrics[0].resource.target.type: Invalid value: \"\": must be either Utilization, Value, or AverageValue",
+            ),
+        ] {
+            assert_eq!(problems(&HorizontalPodAutoscaler, metric(m)).join("; "), want);
+        }
+        let none = with(json!({"minReplicas": 0}));
+        assert_eq!(
+            problems(&HorizontalPodAutoscaler, none.clone()),
+            [
+                "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
+                "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas"
+            ]
+        );
+        assert_eq!(HorizontalPodAutoscaler.check_update(&none, &none).len(), 1);
+        let status = json!({"status": {"currentReplicas": -1}});
+        assert_eq!(
+            HorizontalPodAutoscaler.validate_status_update(&status, &json!({}))[0].to_string(),
+            "status.currentReplicas: Invalid value: -1: must be greater than or equal to 0"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::field::{Error, Path};
+use crate::kinds::resources;
 use crate::kinds::table::{NONE, UNKNOWN};
 use crate::kinds::tree::{has, items, number, some, text};
 use crate::names;
@@ -17,56 +18,72 @@ const SOURCES: [(&str, &str); 5] = [
     ("Resource", "resource"),
 ];
 
+/// The fields in the order in which upstream looks at them.
+const ORDER: [&str; 5] = ["object", "external", "pods", "resource", "containerResource"];
+
+/// `validateMetricSpec` of each.
 pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, metrics: &[Value]) {
     for (i, metric) in metrics.iter().enumerate() {
         let path = &path.index(i);
-        let kind = text(metric, "type");
+        let (kind, at) = (text(metric, "type"), path.child("type"));
         if kind.is_empty() {
-            errors.push(Error::required(&path.child("type"), "must specify a metric source type"));
+            errors.push(Error::required(&at, "must specify a metric source type"));
         }
-        let Some((_, own)) = SOURCES.iter().find(|(t, _)| *t == kind) else {
-            if !kind.is_empty() {
-                let kinds = SOURCES.map(|(t, _)| t);
-                errors.push(Error::not_supported(&path.child("type"), kind, &kinds));
+        let own = SOURCES.iter().find(|(t, _)| *t == kind).map(|(_, field)| *field);
+        if own.is_none() {
+            errors.push(Error::not_supported(&at, kind, &SOURCES.map(|(t, _)| t)));
+        }
+        let present: Vec<&str> = ORDER.into_iter().filter(|field| has(metric, field)).collect();
+        // of more than one only the first is looked at
+        if let Some(field) = present.first() {
+            validate_source(errors, &path.child(field), field, &metric[*field]);
+        }
+        if let Some(own) = own.filter(|own| !has(metric, own)) {
+            let detail = "must populate information for the given metric source";
+            errors.push(Error::required(&path.child(own), detail));
+        }
+        if present.len() != 1 {
+            for other in present.into_iter().filter(|field| Some(*field) != own) {
+                errors.push(Error::forbidden(&path.child(other), "must populate the given metric source only"));
             }
-            continue;
-        };
-        let at = path.child(own);
-        match some(metric, own) {
-            None => errors.push(Error::required(&at, "must populate information for the given metric source")),
-            Some(source) => validate_source(errors, &at, own, source),
-        }
-        for (_, other) in SOURCES.iter().filter(|(_, f)| f != own && has(metric, f)) {
-            errors.push(Error::forbidden(&path.child(other), "must populate the given metric source only"));
         }
     }
 }
 
 fn validate_source(errors: &mut Vec<Error>, path: &Path, kind: &str, source: &Value) {
     let (target, at) = (&source["target"], path.child("target"));
-    match kind {
-        "object" => {
-            reference(errors, &path.child("describedObject"), &source["describedObject"]);
-            identifier(errors, &path.child("metric"), &source["metric"]);
-        }
-        "pods" | "external" => identifier(errors, &path.child("metric"), &source["metric"]),
-        "containerResource" if text(source, "container").is_empty() => {
-            errors.push(Error::required(&path.child("container"), "must specify a container"));
-        }
-        _ => {}
+    if kind == "object" {
+        reference(errors, &path.child("describedObject"), &source["describedObject"]);
     }
-    if matches!(kind, "resource" | "containerResource") && text(source, "name").is_empty() {
-        errors.push(Error::required(&path.child("name"), "must specify a resource name"));
+    if matches!(kind, "object" | "pods" | "external") {
+        identifier(errors, &path.child("metric"), &source["metric"]);
+    } else {
+        let (name, at) = (text(source, "name"), path.child("name"));
+        if name.is_empty() {
+            errors.push(Error::required(&at, "must specify a resource name"));
+        } else if kind == "containerResource" {
+            resources::validate_name(errors, &at, name, resources::Of::Container);
+        }
+    }
+    if kind == "containerResource" {
+        let at = path.child("container");
+        match text(source, "container") {
+            "" => errors.push(Error::required(&at, "must specify a container")),
+            name => errors.extend(names::dns_label(name, false).into_iter().map(|e| Error::invalid(&at, name, e))),
+        }
     }
     validate_target(errors, &at, target);
     let given = |key: &str| has(target, key);
+    let either = match kind {
+        "object" => "must set either a target value or averageValue",
+        _ => "must set either a target value for metric or a per-pod target",
+    };
     match kind {
-        "pods" if !positive(&target["averageValue"]) => {
+        "pods" if !given("averageValue") => {
             errors.push(Error::required(&at.child("averageValue"), "must specify a positive target averageValue"));
         }
         "object" | "external" if !given("value") && !given("averageValue") => {
-            let detail = "must set either a target value for metric or a per-pod target";
-            errors.push(Error::required(&at.child("averageValue"), detail));
+            errors.push(Error::required(&at.child("averageValue"), either));
         }
         "external" if given("value") && given("averageValue") => {
             let detail = "may not set both a target value for metric and a per-pod target";
@@ -95,7 +112,8 @@ fn validate_target(errors: &mut Vec<Error>, path: &Path, target: &Value) {
     let kind = text(target, "type");
     if kind.is_empty() {
         errors.push(Error::required(&path.child("type"), "must specify a metric target type"));
-    } else if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
+    }
+    if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
         let detail = "must be either Utilization, Value, or AverageValue";
         errors.push(Error::invalid(&path.child("type"), kind, detail));
     }
@@ -146,7 +164,7 @@ pub(super) fn behavior(errors: &mut Vec<Error>, path: &Path, behavior: &Value) {
             errors.push(Error::invalid(&at, window, "must be less than or equal to 3600"));
         }
         let select = text(rules, "selectPolicy");
-        if !matches!(select, "" | "Max" | "Min" | "Disabled") {
+        if has(rules, "selectPolicy") && !matches!(select, "Max" | "Min" | "Disabled") {
             errors.push(Error::not_supported(&path.child("selectPolicy"), select, &["Disabled", "Max", "Min"]));
         }
         if has(rules, "tolerance") && !Quantity::from_tree(&rules["tolerance"]).is_ok_and(|q| q.sign() >= 0) {
