@@ -25,6 +25,8 @@ pub struct Config {
     pub terminated_pods: usize,
     /// Whether nodes that wait for a cloud provider get skiff's own: unless `--disable-cloud-controller`.
     pub cloud_nodes: bool,
+    /// Whether every service account gets a Secret with a token, as before Kubernetes 1.24.
+    pub token_secrets: bool,
     /// What approved certificate requests are signed with; `None`: they are left to others.
     pub signing: Option<Signing>,
     /// The kinds that namespace deletion and garbage collection look after.
@@ -44,6 +46,7 @@ impl Config {
             node_grace: jiff::SignedDuration::from_secs(40),
             terminated_pods: 12500,
             cloud_nodes: true,
+            token_secrets: false,
             signing: None,
             registry,
         }

@@ -35,6 +35,7 @@ mod stateful_set;
 mod status;
 #[cfg(test)]
 mod testing;
+mod token_secret;
 
 pub use context::{Config, Context, Kinds};
 pub use error::Error;
@@ -49,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(ctx: Context, stop: CancellationToken) {
     let mut all = JoinSet::new();
     all.spawn(service_account::run(ctx.clone(), stop.clone()));
+    all.spawn(token_secret::run(ctx.clone(), stop.clone()));
     all.spawn(namespace::run(ctx.clone(), stop.clone()));
     all.spawn(endpoints::run(ctx.clone(), stop.clone()));
     all.spawn(gc::run(ctx.clone(), stop.clone()));

@@ -142,6 +142,9 @@ pub struct ServerFlags {
     /// Leave the nodes' addresses to a cloud provider of the cluster's own
     #[arg(long, visible_alias = "disable-cloud-provider", env = "SKIFF_DISABLE_CLOUD_CONTROLLER")]
     pub disable_cloud_controller: bool,
+    /// Give every service account a Secret with a token that does not expire, as Kubernetes did before 1.24
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_TOKEN_SECRETS")]
+    pub service_account_token_secrets: bool,
     /// Only the control plane: no node on this machine
     #[arg(long, env = "SKIFF_DISABLE_AGENT")]
     pub disable_agent: bool,

@@ -170,6 +170,7 @@ pub async fn run(flags: ServerFlags) -> Result<()> {
             server.engine().kinds(),
         );
         config.cloud_nodes = !flags.disable_cloud_controller;
+        config.token_secrets = flags.service_account_token_secrets;
         config.signing = Some(signing(pki.clone(), flags.cluster_signing_duration));
         let context = controllers::Context::new(manager.clone(), clock.clone(), config, stop.clone());
         tasks.spawn(controllers::run(context, stop.clone()));

@@ -1,11 +1,13 @@
 //! Who may what.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::{Api, Cx, SOON};
 
 pub fn trials() -> Vec<Trial> {
-    crate::trials!(ControlPlane: nobody, service_accounts, no_escalation, bound_tokens, reviews, the_admin)
+    crate::trials!(ControlPlane: nobody, service_accounts, no_escalation, bound_tokens, token_secrets, reviews, the_admin)
 }
 
 async fn nobody(cx: Cx) {
@@ -127,6 +129,38 @@ async fn reviews(cx: Cx) {
 }
 
 /// Known by a certificate.
+/// A Secret with a token that does not expire, and what becomes of it.
+async fn token_secrets(cx: Cx) {
+    let account = cx.core("serviceaccounts/robot");
+    let body = |name: &str| {
+        json!({"metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": "robot"}},
+            "type": "kubernetes.io/service-account-token"})
+    };
+    role(&cx, "reader", "robot", json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}])).await;
+    let made = cx.api.post(&cx.core("secrets"), body("token")).await;
+    let robot = cx.api.as_bearer(Some(&text(&made["data"]["token"])));
+    robot.get(&cx.core("configmaps")).await;
+    // no account names one by itself, but one that goes is named no more
+    assert_eq!(cx.api.get(&account).await["secrets"], Value::Null);
+    cx.api.merge(&account, json!({"secrets": [{"name": "token"}, {"name": "another"}]})).await;
+    cx.api.delete(&cx.core("secrets/token")).await;
+    let rest = |account: &Value| account["secrets"] == json!([{"name": "another"}]);
+    cx.api.wait("the secret is forgotten", &account, SOON, rest).await;
+    assert_eq!(robot.try_get(&cx.core("configmaps")).await.code, 401);
+    // all go with the account
+    cx.api.post(&cx.core("secrets"), body("second")).await;
+    cx.api.delete(&account).await;
+    cx.api.gone(&cx.core("secrets/second"), SOON).await;
+    cx.api.try_post(&cx.core("secrets"), &body("nobodys")).await.ok();
+    cx.api.gone(&cx.core("secrets/nobodys"), SOON).await;
+}
+
+/// Of base64.
+fn text(value: &Value) -> String {
+    let bytes = STANDARD.decode(value.as_str().expect("a string")).expect("base64");
+    String::from_utf8(bytes).expect("text")
+}
+
 async fn the_admin(cx: Cx) {
     let who = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     let me = cx.api.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", who).await;

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::pods::{condition, pod};
@@ -66,7 +68,7 @@ impl Extension {
                 });
             }
         });
-        Extension { group: group.to_owned(), port, ca: crate::webhooks::base64(ca.pem().as_bytes()), asked }
+        Extension { group: group.to_owned(), port, ca: STANDARD.encode(ca.pem().as_bytes()), asked }
     }
 
     /// A Service without a selector, its endpoint by hand, and the APIService.

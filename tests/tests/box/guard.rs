@@ -11,6 +11,8 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = crate::trials!(ControlPlane: too_much, stolen_node, health, metrics);
     trials.push(Trial::test("guard::audit_log", || on_its_own(&[], audit_log)));
     trials.push(Trial::test("guard::secrets_at_rest", || on_its_own(&["--secrets-encryption"], secrets_at_rest)));
+    let flag = &["--service-account-token-secrets"];
+    trials.push(Trial::test("guard::token_secrets_for_all", || on_its_own(flag, token_secrets_for_all)));
     trials
 }
 
@@ -41,6 +43,18 @@ where
         Ok(()) => Ok(()),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// As before Kubernetes 1.24: every account names a Secret with its token.
+async fn token_secrets_for_all(_server: Arc<Server>, api: Api) {
+    let account = "/api/v1/namespaces/default/serviceaccounts/default";
+    let named = |account: &Value| account["secrets"][0]["name"].is_string();
+    let account = api.wait("the account has a secret", account, SOON, named).await;
+    let name = account["secrets"][0]["name"].as_str().expect("a name");
+    assert!(name.starts_with("default-token-"), "{name}");
+    let secret = api.get(&format!("/api/v1/namespaces/default/secrets/{name}")).await;
+    assert_eq!(secret["type"], "kubernetes.io/service-account-token");
+    assert!(["token", "ca.crt", "namespace"].iter().all(|key| secret["data"][key].is_string()), "{secret}");
 }
 
 async fn too_much(cx: Cx) {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use libtest_mimic::Trial;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -41,7 +43,7 @@ impl Hook {
         Arc::make_mut(&mut tls).alpn_protocols = vec![b"http/1.1".to_vec()];
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let hook = Hook { address, ca: base64(ca.pem().as_bytes()), asked: Arc::default() };
+        let hook = Hook { address, ca: STANDARD.encode(ca.pem().as_bytes()), asked: Arc::default() };
         let (acceptor, this) = (TlsAcceptor::from(tls), hook.clone());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -93,8 +95,7 @@ impl Hook {
             return self.convert(&review);
         }
         let request = review["request"].clone();
-        let patch =
-            |operations: Value| json!({"patch": base64(operations.to_string().as_bytes()), "patchType": "JSONPatch"});
+        let patch = |operations: Value| json!({"patch": STANDARD.encode(operations.to_string().as_bytes()), "patchType": "JSONPatch"});
         let label = |key: &str| patch(json!([{"op": "add", "path": "/metadata/labels", "value": {key: "yes"}}]));
         let mut response = match path {
             "/deny" => json!({"allowed": false, "status": {"message": "not here", "code": 403}}),
@@ -151,19 +152,6 @@ fn request(bytes: &[u8]) -> Option<(String, Value)> {
     let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
     let body = bytes.get(end..end + length.unwrap_or(0_usize))?;
     Some((path, serde_json::from_slice(body).ok()?))
-}
-
-pub fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let n = (0..3).fold(0_u32, |n, i| n << 8 | u32::from(*chunk.get(i).unwrap_or(&0)));
-        for i in 0..4 {
-            let digit = DIGITS[(n >> (18 - 6 * i)) as usize & 63] as char;
-            out.push(if i <= chunk.len() { digit } else { '=' });
-        }
-    }
-    out
 }
 
 /// Makes a configuration of the test's own name; it goes with the server.

@@ -1,4 +1,5 @@
-//! Fills a Secret of type `kubernetes.io/service-account-token`: upstream's `tokens_controller`, done while the Secret is written.
+//! Fills a Secret of type `kubernetes.io/service-account-token` while it is written: half of upstream's `tokens_controller`. The
+//! other half is `controllers::token_secret`.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::{Attributes, Lookup, Verb};
 
 const ACCOUNT: &str = "/metadata/annotations/kubernetes.io~1service-account.name";
 const UID: &str = "kubernetes.io/service-account.uid";
+const UID_PATH: &str = "/metadata/annotations/kubernetes.io~1service-account.uid";
 
 pub struct TokenSecret {
     service_accounts: Arc<ServiceAccounts>,
@@ -45,6 +47,11 @@ impl Plugin for TokenSecret {
         let Some(account) = self.lookup.get("serviceaccounts", namespace, text(write.object, ACCOUNT)) else {
             return Ok(());
         };
+        // made for an earlier account of that name: the controller deletes it
+        let given = text(write.object, UID_PATH);
+        if !given.is_empty() && given != account.uid() {
+            return Ok(());
+        }
         let annotations = object(write.object, "metadata").and_then(|m| m.get_mut("annotations"));
         if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
             annotations.insert(UID.into(), json!(account.uid()));
@@ -86,5 +93,8 @@ mod tests {
         assert!(accounts.authenticate(std::str::from_utf8(&token).unwrap()).is_ok());
         assert_eq!(run(&plugin, &a, made.clone(), None).await.unwrap(), made, "a token is given once");
         assert_eq!(run(&plugin, &a, secret("none"), None).await.unwrap(), secret("none"));
+        let mut of_another = secret("bot");
+        of_another["metadata"]["annotations"][UID] = json!("earlier");
+        assert_eq!(run(&plugin, &a, of_another.clone(), None).await.unwrap(), of_another);
     }
 }
