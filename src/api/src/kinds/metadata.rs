@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::tree::{entries, items, some, text};
+use super::tree::{entries, is_zero, items, some, text};
 use crate::field::{Error, Path};
 use crate::{Kind, names};
 
@@ -57,12 +57,28 @@ pub(crate) fn domain_prefixed_path(errors: &mut Vec<Error>, path: &Path, value: 
     }
 }
 
-/// Labels and annotations of a template.
+/// `ValidateCSIDriverName`
+pub(crate) fn driver_name(errors: &mut Vec<Error>, path: &Path, driver: &str) {
+    if driver.is_empty() {
+        return errors.push(Error::required(path, ""));
+    }
+    if driver.len() > 63 {
+        errors.push(Error::too_long(path, 63));
+    }
+    let wrong = names::dns_subdomain(&driver.to_lowercase(), false);
+    errors.extend(wrong.into_iter().map(|e| Error::invalid(path, driver, e)));
+}
+
+/// `ValidateTemplateObjectMeta`: a template has labels and annotations, nothing else.
 pub(crate) fn template(errors: &mut Vec<Error>, path: &Path, template: &Value) {
     let metadata = &template["metadata"];
     let path = path.child("metadata");
-    labels(errors, &path.child("labels"), entries(metadata, "labels"));
     annotations(errors, &path.child("annotations"), metadata);
+    labels(errors, &path.child("labels"), entries(metadata, "labels"));
+    let others = ["name", "generateName", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers"];
+    for key in others.into_iter().filter(|k| !metadata.get(k).is_none_or(is_zero)) {
+        errors.push(Error::forbidden(&path.child(key), "cannot be set"));
+    }
 }
 
 fn name(errors: &mut Vec<Error>, kind: &Kind, path: &Path, metadata: &Value) {

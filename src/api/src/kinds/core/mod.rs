@@ -18,10 +18,12 @@ mod service;
 mod service_account;
 mod taint;
 mod volume;
+mod volume_source;
 
 use super::def::{cluster, namespaced};
 use crate::Kind;
 
+pub(super) use persistent_volume::validate_spec as validate_volume_spec;
 pub(super) use taint::validate_tolerations;
 
 pub(super) use persistent_volume_claim::{default as default_claim, validate_spec as validate_claim_spec};

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::device::{MOST, at_most, configuration, driver, label, pool_name, selectors, subdomain};
+use super::device::{MOST, at_most, configuration, label, pool_name, selectors, subdomain};
 use crate::Strategy;
 use crate::field::{Error, Path};
-use crate::kinds::metadata;
+use crate::kinds::metadata::{self, driver_name as driver};
 use crate::kinds::table::name;
 use crate::kinds::tree::{child, has, items, items_mut, number, or_zero, same, some, text};
 use crate::strategy::{AGE, Column, NAME, age, set};

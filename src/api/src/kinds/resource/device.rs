@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::Strategy;
 use crate::field::{self, Error, Path};
+use crate::kinds::metadata::driver_name as driver;
 use crate::kinds::table::name;
 use crate::kinds::tree::{has, items, text};
 use crate::names;
@@ -91,17 +92,6 @@ pub(super) fn configuration(errors: &mut Vec<Error>, path: &Path, config: &Value
     } else if parameters.to_string().len() > LONGEST_PARAMETERS {
         errors.push(Error::too_long(&at, LONGEST_PARAMETERS));
     }
-}
-
-/// `ValidateCSIDriverName`
-pub(super) fn driver(errors: &mut Vec<Error>, path: &Path, driver: &str) {
-    if driver.is_empty() {
-        return errors.push(Error::required(path, ""));
-    }
-    if driver.len() > 63 {
-        errors.push(Error::too_long(path, 63));
-    }
-    subdomain(errors, path, &driver.to_lowercase());
 }
 
 pub(super) fn subdomain(errors: &mut Vec<Error>, path: &Path, value: &str) {

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use super::device::{at_most, driver, label, pool_name};
+use super::device::{at_most, label, pool_name};
 use crate::Strategy;
 use crate::field::{Error, Path};
-use crate::kinds::metadata::label_name;
+use crate::kinds::metadata::{driver_name as driver, label_name};
 use crate::kinds::table::name;
 use crate::kinds::tree::{entries, flag, has, items, number, text};
 use crate::strategy::{AGE, Column, NAME, age};

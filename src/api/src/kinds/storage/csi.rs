@@ -116,7 +116,17 @@ pub(super) struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
     fn validate(&self, object: &Value) -> Vec<field::Error> {
-        rules::attachment(object)
+        let mut errors = rules::attachment(object);
+        errors.extend(rules::new_attachment(object));
+        errors
+    }
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let mut errors = rules::attachment(new);
+        errors.extend(self.validate_update(new, old));
+        errors
+    }
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<field::Error> {
+        rules::attachment_status(new)
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         if same(&new["spec"], &old["spec"]) {
@@ -159,11 +169,12 @@ impl Strategy for VolumeAttributesClass {
         rules::attributes_class(object)
     }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
-        ["driverName", "parameters"]
-            .into_iter()
-            .filter(|key| !same(&new[*key], &old[*key]))
-            .map(|key| field::Error::invalid(&Path::root(key), new[key].clone(), "field is immutable"))
-            .collect()
+        super::fixed(new, old, &["driverName", "parameters"])
+    }
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        let mut errors = self.validate_update(new, old);
+        errors.extend(self.validate(new));
+        errors
     }
     fn columns(&self) -> &'static [Column] {
         const { &[NAME, Column::new("DriverName", "string"), AGE] }

@@ -22,21 +22,24 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
 
 fn node_affinity(errors: &mut Vec<Error>, path: &Path, affinity: &Value) {
     if has(affinity, REQUIRED) {
-        let required = path.child(REQUIRED);
-        let path = required.child("nodeSelectorTerms");
-        let terms = items(&affinity[REQUIRED], "nodeSelectorTerms");
-        if terms.is_empty() {
-            errors.push(Error::required(&path, "must have at least one node selector term"));
-        }
-        for (i, t) in terms.iter().enumerate() {
-            term(errors, &path.index(i), t, true);
-        }
+        node_selector(errors, &path.child(REQUIRED), &affinity[REQUIRED]);
     }
     let list = path.child(PREFERRED);
     for (i, preferred) in items(affinity, PREFERRED).iter().enumerate() {
         let path = list.index(i);
         weight(errors, &path, preferred);
         term(errors, &path.child("preference"), &preferred["preference"], false);
+    }
+}
+
+/// `ValidateNodeSelector`
+pub(crate) fn node_selector(errors: &mut Vec<Error>, path: &Path, selector: &Value) {
+    let (terms, path) = (items(selector, "nodeSelectorTerms"), path.child("nodeSelectorTerms"));
+    if terms.is_empty() {
+        errors.push(Error::required(&path, "must have at least one node selector term"));
+    }
+    for (i, t) in terms.iter().enumerate() {
+        term(errors, &path.index(i), t, true);
     }
 }
 
@@ -81,10 +84,6 @@ fn term(errors: &mut Vec<Error>, path: &Path, term: &Value, strict: bool) {
     let list = path.child("matchFields");
     for (i, e) in items(term, "matchFields").iter().enumerate() {
         let path = &list.index(i);
-        if text(e, "key") != "metadata.name" {
-            let detail = "not a valid field selector key";
-            errors.push(Error::invalid(&path.child("key"), text(e, "key"), detail));
-        }
         match text(e, "operator") {
             "In" | "NotIn" if items(e, "values").len() == 1 => {}
             "In" | "NotIn" => {
@@ -92,6 +91,16 @@ fn term(errors: &mut Vec<Error>, path: &Path, term: &Value, strict: bool) {
                 errors.push(Error::required(&path.child("values"), detail));
             }
             other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        }
+        if text(e, "key") != "metadata.name" {
+            let detail = "not a valid field selector key";
+            errors.push(Error::invalid(&path.child("key"), text(e, "key"), detail));
+            continue;
+        }
+        let list = path.child("values");
+        for (j, value) in items(e, "values").iter().filter_map(Value::as_str).enumerate() {
+            let wrong = names::dns_subdomain(value, false);
+            errors.extend(wrong.into_iter().map(|e| Error::invalid(&list.index(j), value, e)));
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::kinds::tree::{has, items, number, text};
 use crate::strategy::{Column, copy, field_text, set};
 use crate::{Object, Strategy};
 
+pub(crate) use affinity::node_selector;
 pub(crate) use defaults::{pull_policy, reference, template as default_template};
 pub use qos::{qos, resources};
 pub use update::{prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize};

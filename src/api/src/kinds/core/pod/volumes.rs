@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::validation::check;
 use crate::field::{Error, Path};
+use crate::kinds::core::volume_source::{self, backsteps};
 use crate::kinds::tree::{has, is_zero, items, some, text};
 use crate::names;
 use crate::quantity::Quantity;
@@ -83,19 +84,6 @@ fn source(errors: &mut Vec<Error>, path: &Path, kind: &str, source: &Value) {
                 ));
             }
         }
-        "hostPath" => {
-            let host = text(source, "path");
-            if host.is_empty() {
-                errors.push(Error::required(&path.child("path"), ""));
-            }
-            backsteps(errors, &path.child("path"), host);
-            let supported =
-                &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-            let kind = text(source, "type");
-            if !supported.contains(&kind) {
-                errors.push(Error::not_supported(&path.child("type"), kind, supported));
-            }
-        }
         "secret" => {
             required(errors, path, source, &["secretName"]);
             files(errors, path, source);
@@ -107,22 +95,26 @@ fn source(errors: &mut Vec<Error>, path: &Path, kind: &str, source: &Value) {
         "downwardAPI" => downward(errors, path, source),
         "projected" => projected(errors, path, source),
         "persistentVolumeClaim" => required(errors, path, source, &["claimName"]),
-        "nfs" => {
-            required(errors, path, source, &["server", "path"]);
-            if !text(source, "path").starts_with('/') {
-                errors.push(Error::invalid(&path.child("path"), text(source, "path"), "must be an absolute path"));
-            }
-        }
-        "csi" => required(errors, path, source, &["driver"]),
         "ephemeral" => {
             let template = path.child("volumeClaimTemplate");
             match some(source, "volumeClaimTemplate") {
                 None => errors.push(Error::required(&template, "")),
-                Some(t) => crate::kinds::core::validate_claim_spec(errors, &template.child("spec"), &t["spec"]),
+                Some(t) => {
+                    crate::kinds::metadata::template(errors, &template, t);
+                    crate::kinds::core::validate_claim_spec(errors, &template.child("spec"), &t["spec"]);
+                }
             }
         }
-        "image" => required(errors, path, source, &["reference"]),
-        _ => {}
+        "image" => {
+            required(errors, path, source, &["reference"]);
+            let (policy, known) = (text(source, "pullPolicy"), &["Always", "IfNotPresent", "Never"]);
+            if policy.is_empty() {
+                errors.push(Error::required(&path.child("pullPolicy"), ""));
+            } else if !known.contains(&policy) {
+                errors.push(Error::not_supported(&path.child("pullPolicy"), policy, known));
+            }
+        }
+        _ => volume_source::validate(errors, path, kind, source, false),
     }
 }
 
@@ -228,13 +220,6 @@ pub(super) fn local_path(errors: &mut Vec<Error>, path: &Path, value: &str) {
     backsteps(errors, path, value);
     if value.starts_with("..") && !value.starts_with("../") {
         errors.push(Error::invalid(path, value, "must not start with '..'"));
-    }
-}
-
-/// `validatePathNoBacksteps`
-pub(super) fn backsteps(errors: &mut Vec<Error>, path: &Path, value: &str) {
-    if value.split('/').any(|part| part == "..") {
-        errors.push(Error::invalid(path, value, "must not contain '..'"));
     }
 }
 
