@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 /// From much having been freed to the look, which is then one for a whole burst…
 const PAUSE: Duration = Duration::from_secs(3);
-/// …and to the second one, when the store's recent events are no longer so recent.
-const LATER: Duration = Duration::from_secs(10);
+/// …and from then to the last one, when the store's recent events are no longer so recent.
+const LATER: Duration = Duration::from_secs(5);
 
 /// Wakes when objects go, and only then. `store`: where this process has one.
 pub async fn give_back(store: Option<Arc<Store>>, stop: CancellationToken) {
@@ -20,9 +20,13 @@ pub async fn give_back(store: Option<Arc<Store>>, stop: CancellationToken) {
     let work = async {
         loop {
             freed.notified().await;
-            tokio::time::sleep(PAUSE).await;
-            release(store.clone()).await;
-            tokio::time::sleep(LATER).await;
+            loop {
+                tokio::time::sleep(PAUSE).await;
+                release(store.clone()).await;
+                if tokio::time::timeout(LATER, freed.notified()).await.is_err() {
+                    break;
+                }
+            }
             release(store.clone()).await;
         }
     };

@@ -37,7 +37,7 @@ pub(crate) struct Log {
 }
 
 /// How often, at most, quiet rings are looked at.
-const TRIM: Duration = Duration::from_secs(10);
+const TRIM: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]
 struct Limits {
@@ -136,7 +136,8 @@ impl Recent {
         while let Some(kept) = self.events.get_mut(self.weighed)
             && (self.weighed < fresh || now.duration_since(kept.at) >= TRIM)
         {
-            let weight = kept.event.object.weight();
+            // both: where `prev` has an event of its own it counts twice, which is only too much
+            let weight = kept.event.object.weight() + kept.event.prev.as_ref().map_or(0, |prev| prev.weight());
             self.weight = self.weight - kept.weight + weight;
             kept.weight = weight;
             self.weighed += 1;
