@@ -242,7 +242,7 @@ fn update(root: Node, live: &Value, new: &Value, all: &mut Vec<Entry>, writer: &
     }
     // forced, it cannot fail
     let _ = settle(all, &changes, true);
-    let written = writer.own(root, changes.written());
+    let written = writer.own(root, changes.written().into_owned());
     if written.is_empty() {
         return;
     }

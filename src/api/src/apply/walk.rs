@@ -1,5 +1,6 @@
 //! Trees walked along their schema: what is wrong in them, which fields they have, what differs.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
@@ -108,24 +109,25 @@ impl Changes {
         self.added.is_empty() && self.removed.is_empty() && self.modified.is_empty()
     }
     /// What the new tree says anew.
-    pub fn written(&self) -> Set {
-        self.modified.union(&self.added)
+    pub fn written(&self) -> Cow<'_, Set> {
+        match (self.modified.is_empty(), self.added.is_empty()) {
+            (true, _) => Cow::Borrowed(&self.added),
+            (_, true) => Cow::Borrowed(&self.modified),
+            _ => Cow::Owned(self.modified.union(&self.added)),
+        }
     }
     pub fn each(&mut self, change: impl Fn(&mut Set)) {
         for set in [&mut self.added, &mut self.removed, &mut self.modified] {
             change(set);
         }
     }
-    fn add(&mut self, element: String, below: Changes) {
-        self.added.add(element.clone(), below.added);
-        self.removed.add(element.clone(), below.removed);
-        self.modified.add(element, below.modified);
-    }
-    /// A field that is there in one tree only is itself added or removed.
-    fn at(mut self, old: Option<&Value>, new: Option<&Value>) -> Changes {
-        self.added.owned |= old.is_none();
-        self.removed.owned |= new.is_none();
-        self
+    fn add(&mut self, element: &str, below: Changes) {
+        let Changes { added, removed, modified } = below;
+        for (set, below) in [(&mut self.added, added), (&mut self.removed, removed), (&mut self.modified, modified)] {
+            if !below.is_empty() {
+                set.children.insert(element.to_owned(), below);
+            }
+        }
     }
 }
 
@@ -135,10 +137,35 @@ pub(super) fn compare(node: Node, old: &Value, new: &Value) -> Changes {
     changes
 }
 
+/// What comes or goes with a value that was not there or is no more: it, and all in it.
+fn whole(node: Node, v: &Value) -> Set {
+    let mut out = Set::leaf();
+    match v {
+        Value::Object(o) if node.is_object() => {
+            let members = o.iter().filter_map(|(k, v)| Some((format!("f:{k}"), whole(node.child(k)?, v))));
+            out.children.extend(members);
+        }
+        Value::Array(list) if node.is_list() => {
+            for item in list {
+                if let Ok(e) = node.name(item) {
+                    // one that occurs twice comes as one
+                    let once = !out.children.contains_key(&e);
+                    out.children.insert(e, if once { whole(node.item(), item) } else { Set::leaf() });
+                }
+            }
+        }
+        _ => {}
+    }
+    out
+}
+
 fn differ<'a>(node: Node<'a>, old: Option<&'a Value>, new: Option<&'a Value>) -> Changes {
     let mut out = Changes::default();
-    if old == new {
-        return out;
+    match (old, new) {
+        _ if old == new => return out,
+        (None, Some(new)) => return Changes { added: whole(node, new), ..out },
+        (Some(old), None) => return Changes { removed: whole(node, old), ..out },
+        _ => {}
     }
     if let (Some(o), Some(n)) = (node.object(old), node.object(new)) {
         let some = |of: Option<&Map<String, Value>>| of.is_some_and(|of| !of.is_empty());
@@ -148,10 +175,10 @@ fn differ<'a>(node: Node<'a>, old: Option<&'a Value>, new: Option<&'a Value>) ->
             let news = n.into_iter().flat_map(Map::keys).filter(|k| o.is_none_or(|o| !o.contains_key(*k)));
             for k in olds.chain(news) {
                 if let Some(child) = node.child(k) {
-                    out.add(format!("f:{k}"), differ(child, member(o, k), member(n, k)));
+                    out.add(&format!("f:{k}"), differ(child, member(o, k), member(n, k)));
                 }
             }
-            return out.at(old, new);
+            return out;
         }
     }
     if let (Some(o), Some(n)) = (node.list(old), node.list(new))
@@ -168,23 +195,19 @@ fn differ<'a>(node: Node<'a>, old: Option<&'a Value>, new: Option<&'a Value>) ->
             }
         }
         for (e, (before, after)) in named {
-            out.add(e, elements(node.item(), &before, &after));
+            out.add(&e, elements(node.item(), &before, &after));
         }
-        return out.at(old, new);
+        return out;
     }
-    match (old, new) {
-        (None, _) => out.added = Set::leaf(),
-        (_, None) => out.removed = Set::leaf(),
-        (Some(o), Some(n)) => {
-            // an object where there was none, or none any more: its members come and go
-            out.modified = Set::leaf();
-            let full = |v: &Value| v.as_object().is_some_and(|o| !o.is_empty()) && node.is_object();
-            if full(n) {
-                out.added = fields(node, n);
-            }
-            if full(o) {
-                out.removed = fields(node, o);
-            }
+    if let (Some(o), Some(n)) = (old, new) {
+        // an object where there was none, or none any more: its members come and go
+        out.modified = Set::leaf();
+        let full = |v: &Value| v.as_object().is_some_and(|o| !o.is_empty()) && node.is_object();
+        if full(n) {
+            out.added = fields(node, n);
+        }
+        if full(o) {
+            out.removed = fields(node, o);
         }
     }
     out
