@@ -172,7 +172,10 @@ impl Specials {
     }
     pub fn find_document(&self, path: &str) -> Option<::http::Response<Body>> {
         let (content_type, bytes) = self.documents.get(path.trim_end_matches('/'))?;
-        Some(text(200, content_type, bytes.clone()))
+        let mut answer = text(200, content_type, bytes.clone());
+        let kept = ::http::HeaderValue::from_static("public, max-age=3600");
+        answer.headers_mut().insert(::http::header::CACHE_CONTROL, kept);
+        Some(answer)
     }
     pub fn find_post(&self, group: &str, resource: &str, subresource: &str) -> Option<&Arc<dyn Post>> {
         self.posts.get(&key(group, resource, subresource))

@@ -173,6 +173,8 @@ async fn what_is_served_can_be_discovered() {
         (&pods["kind"], &pods["shortNames"], &pods["namespaced"]),
         (&json!("Pod"), &json!(["po"]), &json!(true))
     );
+    // as every server of Kubernetes says it
+    assert_eq!(pods["storageVersionHash"], "xPOwRZ+Yhw8=");
     assert!(pods["categories"].as_array().unwrap().contains(&json!("all")));
     assert_eq!(find("replicationcontrollers/scale").unwrap()["group"], "autoscaling");
     assert!(find("pods/log").is_some() && find("namespaces/finalize").is_some());

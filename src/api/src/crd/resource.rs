@@ -117,6 +117,17 @@ impl Strategy for CustomResourceDefinition {
         check_spec(spec, &mut out);
         out
     }
+    /// Only old versions may keep what no schema knows, and what they made goes on as it is.
+    fn validate_version(&self, version: (&str, &str), new: &Value, old: Option<&Value>) -> Vec<Error> {
+        let asks = preserves(&new["spec"]) && !old.is_some_and(|o| preserves(&o["spec"]));
+        if version.1 != "v1" || !asks {
+            return Vec::new();
+        }
+        let spec = Path::root("spec");
+        let why =
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        vec![Error::invalid(&spec.child("preserveUnknownFields"), true, why)]
+    }
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<Error> {
         let mut out = Vec::new();
         let path = &Path::root("spec");
@@ -575,6 +586,21 @@ mod tests {
         assert_eq!(
             CustomResourceDefinition.validate(&own)[0].to_string(),
             r#"metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111"#
+        );
+    }
+
+    #[test]
+    fn only_old_versions_keep_what_no_schema_knows() {
+        let mut new = crd();
+        new["spec"]["preserveUnknownFields"] = json!(true);
+        let errors =
+            |version, old| CustomResourceDefinition.validate_version(("apiextensions.k8s.io", version), &new, old);
+        assert!(
+            errors("v1", None)[0].to_string().starts_with("spec.preserveUnknownFields: Invalid value: true: cannot")
+        );
+        assert_eq!(
+            (errors("v1", Some(&crd())).len(), errors("v1", Some(&new)).len(), errors("v1beta1", None).len()),
+            (1, 0, 0)
         );
     }
 

@@ -2,7 +2,9 @@
 
 use api::Value;
 use api::kinds::SUBRESOURCES;
+use base64::Engine as _;
 use serde_json::{Map, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::Engine;
 
@@ -17,12 +19,20 @@ pub(super) struct Resource {
     verbs: Vec<String>,
     short_names: Vec<String>,
     categories: Vec<String>,
+    /// `storageVersionHash`: by it a client sees that objects are stored in another version than before.
+    hash: String,
     /// Group and version of the list.
     of: (String, String),
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|t| (*t).to_owned()).collect()
+}
+
+/// `discovery.StorageVersionHash`
+fn storage_hash(group: &str, version: &str, kind: &str) -> String {
+    let hash = Sha256::digest(format!("{group}/{version}/{kind}"));
+    base64::engine::general_purpose::STANDARD.encode(&hash[..8])
 }
 
 /// Sorted by name; a resource stands before its subresources.
@@ -37,6 +47,7 @@ pub(super) fn resources(engine: &Engine, group: &str, version: &str) -> Vec<Reso
         verbs,
         short_names: Vec::new(),
         categories: Vec::new(),
+        hash: String::new(),
         of: of(),
     };
     let edit = || strings(&["get", "patch", "update"]);
@@ -55,6 +66,10 @@ pub(super) fn resources(engine: &Engine, group: &str, version: &str) -> Vec<Reso
             verbs: kind.verbs.clone(),
             short_names: if home { kind.short_names.clone() } else { Vec::new() },
             categories: if home { kind.categories.clone() } else { Vec::new() },
+            hash: {
+                let stored = kind.definition.as_ref().map_or(&*kind.version, |d| d.storage_version());
+                storage_hash(&kind.group, stored, &kind.kind)
+            },
             of: of(),
         });
         if kind.subresources.status {
@@ -100,6 +115,7 @@ impl Resource {
             verbs: list("verbs"),
             short_names: list("shortNames"),
             categories: list("categories"),
+            hash: text("storageVersionHash"),
             of: (group.to_owned(), version.to_owned()),
         }
     }
@@ -112,6 +128,9 @@ impl Resource {
         if let Some((group, version)) = &self.home {
             tree["group"] = json!(group);
             tree["version"] = json!(version);
+        }
+        if !self.hash.is_empty() {
+            tree["storageVersionHash"] = json!(self.hash);
         }
         self.names(&mut tree);
         tree
