@@ -207,7 +207,12 @@ fn settle(all: &mut [Entry], changes: &Changes, force: bool) -> Result<(), Confl
         return Err(taken);
     }
     for (e, (_, taken)) in all.iter_mut().zip(taken) {
-        e.fields = e.fields.difference(&taken).difference(&changes.removed);
+        if !taken.is_empty() {
+            e.fields = e.fields.difference(&taken);
+        }
+        if !changes.removed.is_empty() {
+            e.fields = e.fields.difference(&changes.removed);
+        }
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ impl Entry {
             && (applied || self.api_version == w.api_version)
     }
     /// `None`: it is none.
-    fn from_value(v: &Value) -> Option<Entry> {
+    fn from_value(v: &Value, fields: impl Fn(&Value) -> Option<Set>) -> Option<Entry> {
         let text = |key: &str| v[key].as_str().unwrap_or_default().to_owned();
         let applied = match v["operation"].as_str()? {
             "Apply" => true,
@@ -49,7 +49,7 @@ impl Entry {
         };
         let fields = match v.get("fieldsV1") {
             None | Some(Value::Null) => Set::default(),
-            Some(fields) => Set::from_value(fields)?,
+            Some(set) => fields(set)?,
         };
         let entry = Entry {
             manager: text("manager"),
@@ -91,16 +91,22 @@ fn name<'a>(w: &Writer<'a>) -> &'a str {
 
 /// The entries of an object: `DecodeManagedFields`. `None` where there is something else than entries.
 pub(super) fn read(object: &Value) -> Option<Vec<Entry>> {
+    read_with(object, Set::from_value)
+}
+
+fn read_with(object: &Value, fields: impl Fn(&Value) -> Option<Set>) -> Option<Vec<Entry>> {
     match object["metadata"].get("managedFields") {
         None | Some(Value::Null) => Some(Vec::new()),
-        Some(list) => list.as_array()?.iter().map(Entry::from_value).collect(),
+        Some(list) => list.as_array()?.iter().map(|v| Entry::from_value(v, &fields)).collect(),
     }
 }
 
 /// The entries that an update starts from: those that it brings, else those there were. A subresource's may not bring any.
 pub(super) fn base(live: &Value, new: &Value, subresource: &str) -> Vec<Entry> {
-    let live = || read(live).unwrap_or_default();
-    if !subresource.is_empty() {
+    let same = live["metadata"].get("managedFields") == new["metadata"].get("managedFields");
+    // `write` made them
+    let live = || read_with(live, Set::from_own).unwrap_or_default();
+    if same || !subresource.is_empty() {
         return live();
     }
     match new["metadata"].get("managedFields").and_then(Value::as_array).map(Vec::as_slice) {

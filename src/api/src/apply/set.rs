@@ -61,9 +61,13 @@ impl Set {
 
     /// `None`: no `fieldsV1`. Path elements are written the one way in which they are compared.
     pub fn from_value(v: &Value) -> Option<Set> {
-        Set::read(v, MAX_DEPTH)
+        Set::read(v, MAX_DEPTH, &canonical)
     }
-    fn read(v: &Value, depth: usize) -> Option<Set> {
+    /// The same of what [`Set::to_value`] made.
+    pub fn from_own(v: &Value) -> Option<Set> {
+        Set::read(v, MAX_DEPTH, &|element| Some(element.to_owned()))
+    }
+    fn read(v: &Value, depth: usize, name: &impl Fn(&str) -> Option<String>) -> Option<Set> {
         let depth = depth.checked_sub(1)?;
         let mut set = Set::default();
         for (element, child) in v.as_object()? {
@@ -71,9 +75,9 @@ impl Set {
                 set.owned = true;
                 continue;
             }
-            let mut below = Set::read(child, depth)?;
+            let mut below = Set::read(child, depth, name)?;
             below.owned |= child.as_object().is_some_and(Map::is_empty);
-            set.children.insert(canonical(element)?, below);
+            set.children.insert(name(element)?, below);
         }
         Some(set)
     }
