@@ -100,6 +100,10 @@ impl Error {
     pub fn duplicate(path: &Path, value: impl Into<Value>) -> Error {
         Error::new("FieldValueDuplicate", path, format!("Duplicate value: {}", shown(&value.into())))
     }
+    /// `Duplicate` of what shows itself without quotes.
+    pub fn duplicate_of(path: &Path, shown: &str) -> Error {
+        Error::new("FieldValueDuplicate", path, format!("Duplicate value: {shown}"))
+    }
     pub fn forbidden(path: &Path, detail: &str) -> Error {
         Error::detailed("FieldValueForbidden", path, "Forbidden".into(), detail)
     }

@@ -71,6 +71,23 @@ pub(crate) fn cidr(errors: &mut Vec<Error>, path: &Path, text: &str) -> Option<i
     None
 }
 
+/// `IsValidInterfaceAddress`: an address with the length of its network.
+pub(crate) fn interface_address(errors: &mut Vec<Error>, path: &Path, text: &str) {
+    let Some(net) = sloppy_cidr(text) else {
+        let detail = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+        return errors.push(Error::invalid(path, text, detail));
+    };
+    // Go shows an IPv4-mapped address as the IPv4 one
+    let (ip, length) = match net.addr().to_canonical() {
+        ip @ IpAddr::V4(_) if net.prefix_len() > 32 => (ip, net.prefix_len() - 96),
+        ip => (ip, net.prefix_len()),
+    };
+    let canonical = format!("{ip}/{length}");
+    if text != canonical {
+        errors.push(Error::invalid(path, text, format!("must be in canonical form ({canonical:?})")));
+    }
+}
+
 /// `ValidateEndpointIP`: one that traffic may be sent to.
 pub(crate) fn endpoint_ip(errors: &mut Vec<Error>, path: &Path, text: &str) {
     let Some(ip) = sloppy(text) else {

@@ -24,6 +24,7 @@ use super::def::{cluster, namespaced};
 use crate::Kind;
 
 pub(super) use persistent_volume::validate_spec as validate_volume_spec;
+pub(super) use pod::node_selector;
 pub(super) use taint::validate_tolerations;
 
 pub(super) use persistent_volume_claim::{default as default_claim, validate_spec as validate_claim_spec};

@@ -2,21 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::device::{MOST, at_most, configuration, label, pool_name, selectors, subdomain};
+use super::claim_status;
+use super::device::{self, MOST, configuration, each, full_name, label, selectors, subdomain};
 use crate::Strategy;
 use crate::field::{Error, Path};
-use crate::kinds::metadata::{self, driver_name as driver};
+use crate::kinds::metadata;
 use crate::kinds::table::name;
 use crate::kinds::tree::{child, has, items, items_mut, number, or_zero, same, some, text};
+use crate::names;
 use crate::strategy::{AGE, Column, NAME, age, set};
 
 pub(super) struct ResourceClaim;
 pub(super) struct ResourceClaimTemplate;
 
-/// `ResourceClaimReservedForMaxSize`
-const MOST_CONSUMERS: usize = 256;
 /// `FirstAvailableDeviceRequestMaxSize`
 const MOST_ALTERNATIVES: usize = 8;
+/// `validDeviceTaintEffects`
+pub(super) const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "None"];
 /// `DeviceTolerationsMaxLength`
 const MOST_TOLERATIONS: usize = 16;
 
@@ -65,7 +67,7 @@ impl Strategy for ResourceClaim {
         immutable(new, old)
     }
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {
-        validate_status(new, old)
+        claim_status::validate(new, old)
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -126,77 +128,47 @@ fn state(claim: &Value) -> String {
 fn validate_spec(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     let (devices, path) = (&spec["devices"], path.child("devices"));
     let requests = items(devices, "requests");
-    let list = path.child("requests");
-    at_most(errors, &list, requests, MOST);
-    for (i, request) in requests.iter().enumerate() {
-        validate_request(errors, &list.index(i), request);
-        let its_name = text(request, "name");
-        if requests[..i].iter().any(|r| text(r, "name") == its_name) {
-            errors.push(Error::duplicate(&list.index(i).child("name"), its_name));
-        }
-    }
-    let (constraints, list) = (items(devices, "constraints"), path.child("constraints"));
-    at_most(errors, &list, constraints, MOST);
-    for (i, constraint) in constraints.iter().enumerate() {
-        let at = list.index(i);
+    device::set(errors, &path.child("requests"), requests, MOST, "name", validate_request);
+    each(errors, &path.child("constraints"), items(devices, "constraints"), MOST, |errors, at, constraint| {
         references(errors, &at.child("requests"), constraint, requests);
         match (some(constraint, "matchAttribute"), some(constraint, "distinctAttribute")) {
             (None, None) => {
                 let detail = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
-                errors.push(Error::required(&at, detail));
+                errors.push(Error::required(at, detail));
             }
             (Some(v), _) => full_name(errors, &at.child("matchAttribute"), v.as_str().unwrap_or_default()),
             (_, Some(v)) => full_name(errors, &at.child("distinctAttribute"), v.as_str().unwrap_or_default()),
         }
-    }
-    let (configs, list) = (items(devices, "config"), path.child("config"));
-    at_most(errors, &list, configs, MOST);
-    for (i, config) in configs.iter().enumerate() {
-        let at = list.index(i);
+    });
+    each(errors, &path.child("config"), items(devices, "config"), MOST, |errors, at, config| {
         references(errors, &at.child("requests"), config, requests);
-        configuration(errors, &at, config);
-    }
+        configuration(errors, at, config);
+    });
 }
 
-/// `validateRequestNameRef`: of requests, or of alternatives within them.
-fn references(errors: &mut Vec<Error>, path: &Path, owner: &Value, requests: &[Value]) {
-    let all = items(owner, "requests");
-    at_most(errors, path, all, MOST);
-    for (i, reference) in all.iter().filter_map(Value::as_str).enumerate() {
-        let known = requests.iter().any(|r| match reference.split_once('/') {
-            None => text(r, "name") == reference,
-            Some((outer, inner)) => {
-                text(r, "name") == outer && items(r, "firstAvailable").iter().any(|s| text(s, "name") == inner)
-            }
-        });
-        if !known {
-            let detail =
-                "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
-            errors.push(Error::invalid(&path.index(i), reference, detail));
-        }
-        if all[..i].iter().any(|r| r == reference) {
-            errors.push(Error::duplicate(&path.index(i), reference));
-        }
-    }
+/// The requests that a constraint or a configuration is about.
+pub(super) fn references(errors: &mut Vec<Error>, path: &Path, owner: &Value, requests: &[Value]) {
+    device::set(errors, path, items(owner, "requests"), MOST, "", |errors, at, name| {
+        reference(errors, at, name.as_str().unwrap_or_default(), requests);
+    });
 }
 
-/// `validateFullyQualifiedName`
-fn full_name(errors: &mut Vec<Error>, path: &Path, value: &str) {
-    match value.split_once('/') {
-        None => errors.push(Error::invalid(path, value, "must include a domain")),
-        Some((domain, id)) => {
-            subdomain(errors, path, domain);
-            let c_identifier = id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
-                && !id.starts_with(|c: char| c.is_ascii_digit());
-            if id.is_empty() {
-                errors.push(Error::required(path, "the name must not be empty"));
-            } else if id.len() > 32 {
-                errors.push(Error::too_long(path, 32));
-            } else if !c_identifier {
-                let detail = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
-                errors.push(Error::invalid(path, id, detail));
-            }
+/// `validateRequestNameRef`: a request, or an alternative within one.
+pub(super) fn reference(errors: &mut Vec<Error>, path: &Path, name: &str, requests: &[Value]) {
+    let detail =
+        "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+    let segments: Vec<&str> = name.split('/').collect();
+    let of = |outer: &str| requests.iter().find(|r| text(r, "name") == outer);
+    let known = match segments[..] {
+        [name] => of(name).is_some(),
+        [outer, inner] => {
+            of(outer).is_some_and(|r| items(r, "firstAvailable").iter().any(|s| text(s, "name") == inner))
         }
+        _ => return errors.push(Error::invalid(path, name, detail)),
+    };
+    segments.iter().for_each(|segment| label(errors, path, segment));
+    if !known {
+        errors.push(Error::invalid(path, name, detail));
     }
 }
 
@@ -214,15 +186,10 @@ fn validate_request(errors: &mut Vec<Error>, path: &Path, request: &Value) {
         (true, true) => validate_exact(errors, &path.child("exactly"), &request["exactly"]),
         (false, false) => {
             let list = path.child("firstAvailable");
-            at_most(errors, &list, alternatives, MOST_ALTERNATIVES);
-            for (i, alternative) in alternatives.iter().enumerate() {
-                let (at, its_name) = (list.index(i), text(alternative, "name"));
-                label(errors, &at.child("name"), its_name);
-                if alternatives[..i].iter().any(|r| text(r, "name") == its_name) {
-                    errors.push(Error::duplicate(&at.child("name"), its_name));
-                }
-                validate_exact(errors, &at, alternative);
-            }
+            device::set(errors, &list, alternatives, MOST_ALTERNATIVES, "name", |errors, at, alternative| {
+                label(errors, &at.child("name"), text(alternative, "name"));
+                validate_exact(errors, at, alternative);
+            });
         }
     }
 }
@@ -248,76 +215,28 @@ fn validate_exact(errors: &mut Vec<Error>, path: &Path, request: &Value) {
             errors.push(Error::not_supported(&path.child("allocationMode"), other, modes));
         }
     }
-    let list = path.child("tolerations");
-    at_most(errors, &list, items(request, "tolerations"), MOST_TOLERATIONS);
-    for (i, toleration) in items(request, "tolerations").iter().enumerate() {
-        let at = list.index(i);
-        let (key, value) = (text(toleration, "key"), text(toleration, "value"));
-        if !key.is_empty() {
-            metadata::label_name(errors, &at.child("key"), key);
-        }
-        match text(toleration, "operator") {
-            "Exists" if !value.is_empty() => {
-                let detail = "must be empty for operator `Exists`";
-                errors.push(Error::invalid(&at.child("value"), value, detail));
-            }
-            "Equal" if key.is_empty() => errors.push(Error::required(&at.child("key"), "must not be empty")),
-            "Exists" | "Equal" => {}
-            other => errors.push(Error::not_supported(&at.child("operator"), other, &["Equal", "Exists"])),
-        }
-        let effect = text(toleration, "effect");
-        if !matches!(effect, "" | "NoSchedule" | "NoExecute") {
-            errors.push(Error::not_supported(&at.child("effect"), effect, &["NoExecute", "NoSchedule"]));
-        }
-    }
+    let tolerations = items(request, "tolerations");
+    each(errors, &path.child("tolerations"), tolerations, MOST_TOLERATIONS, validate_toleration);
 }
 
-/// `validateResourceClaimStatusUpdate`
-fn validate_status(new: &Value, old: &Value) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let (status, before, path) = (&new["status"], &old["status"], Path::root("status"));
-    let (consumers, list) = (items(status, "reservedFor"), path.child("reservedFor"));
-    at_most(&mut errors, &list, consumers, MOST_CONSUMERS);
-    for (i, consumer) in consumers.iter().enumerate() {
-        let at = list.index(i);
-        for key in ["resource", "name", "uid"] {
-            if text(consumer, key).is_empty() {
-                errors.push(Error::required(&at.child(key), ""));
-            }
-        }
-        if consumers[..i].iter().any(|c| c["uid"] == consumer["uid"]) {
-            errors.push(Error::duplicate(&at.child("uid"), text(consumer, "uid")));
-        }
+/// `validateDeviceToleration`
+fn validate_toleration(errors: &mut Vec<Error>, path: &Path, toleration: &Value) {
+    let (key, value) = (text(toleration, "key"), text(toleration, "value"));
+    if !key.is_empty() {
+        metadata::label_name(errors, &path.child("key"), key);
     }
-    if !consumers.is_empty() {
-        if !has(status, "allocation") {
-            errors.push(Error::forbidden(&list, "may not be specified when `allocated` is not set"));
-        } else if has(&new["metadata"], "deletionTimestamp")
-            && consumers.iter().any(|c| !items(before, "reservedFor").contains(c))
-        {
-            let detail = "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set";
-            errors.push(Error::forbidden(&list, detail));
+    let at = path.child("value");
+    match text(toleration, "operator") {
+        "Exists" if !value.is_empty() => {
+            errors.push(Error::invalid(&at, value, "must be empty for operator `Exists`"));
         }
+        "Exists" => {}
+        "Equal" => errors.extend(names::label_value(value).into_iter().map(|e| Error::invalid(&at, value, e))),
+        "" => errors.push(Error::required(&path.child("operator"), "")),
+        other => errors.push(Error::not_supported(&path.child("operator"), other, &["Equal", "Exists"])),
     }
-    let at = path.child("allocation");
-    match (some(before, "allocation"), some(status, "allocation")) {
-        (Some(was), Some(is)) if !same(was, is) => errors.push(Error::invalid(&at, is.clone(), "field is immutable")),
-        (None, Some(is)) => {
-            let devices = at.child("devices");
-            let list = devices.child("results");
-            let results = items(&is["devices"], "results");
-            at_most(&mut errors, &list, results, MOST);
-            for (i, result) in results.iter().enumerate() {
-                let at = list.index(i);
-                driver(&mut errors, &at.child("driver"), text(result, "driver"));
-                pool_name(&mut errors, &at.child("pool"), text(result, "pool"));
-                label(&mut errors, &at.child("device"), text(result, "device"));
-                let requests = items(&new["spec"]["devices"], "requests");
-                let reference = json!({"requests": [result["request"]]});
-                references(&mut errors, &at.child("request"), &reference, requests);
-            }
-        }
-        _ => {}
+    let effect = text(toleration, "effect");
+    if !effect.is_empty() && !EFFECTS.contains(&effect) {
+        errors.push(Error::not_supported(&path.child("effect"), effect, EFFECTS));
     }
-    errors
 }

@@ -1,16 +1,21 @@
 //! Slices of a driver's pool of devices.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::Value;
 
-use super::device::{at_most, label, pool_name};
+use super::capacity;
+use super::claim::EFFECTS;
+use super::device::{attribute_name, binding, each, label, pool_name, set};
 use crate::Strategy;
 use crate::field::{Error, Path};
+use crate::kinds::core::node_selector;
 use crate::kinds::metadata::{driver_name as driver, label_name};
 use crate::kinds::table::name;
-use crate::kinds::tree::{entries, flag, has, items, number, text};
+use crate::kinds::tree::{entries, flag, has, items, number, same, some, text};
+use crate::names;
 use crate::strategy::{AGE, Column, NAME, age};
 
 pub(super) struct ResourceSlice;
@@ -22,6 +27,14 @@ const MOST_SPECIAL_DEVICES: usize = 64;
 const MOST_ATTRIBUTES: usize = 32;
 /// `DeviceAttributeMaxValueLength`
 const LONGEST_VALUE: usize = 64;
+/// `attributeAndCapacityMaxKeyLength`
+const LONGEST_KEY: usize = 63 + 1 + 32;
+/// `DeviceTaintsMaxLength`
+const MOST_TAINTS: usize = 16;
+/// `ResourceSliceMaxDeviceCounterConsumptionsPerDevice`
+const MOST_CONSUMPTIONS: usize = 2;
+/// `ResourceSliceMaxCountersPerCounterSet`, `ResourceSliceMaxCountersPerDeviceCounterConsumption`
+const MOST_COUNTERS: usize = 32;
 /// `ResourceSliceMaxCounterSets`
 const MOST_COUNTER_SETS: usize = 8;
 
@@ -41,59 +54,10 @@ impl Strategy for ResourceSlice {
         true
     }
     fn validate(&self, slice: &Value) -> Vec<Error> {
-        let mut errors = Vec::new();
-        let (spec, path) = (&slice["spec"], &Path::root("spec"));
-        driver(&mut errors, &path.child("driver"), text(spec, "driver"));
-        let (pool, at) = (&spec["pool"], path.child("pool"));
-        pool_name(&mut errors, &at.child("name"), text(pool, "name"));
-        if number(pool, "resourceSliceCount") <= 0 {
-            let value = number(pool, "resourceSliceCount");
-            errors.push(Error::invalid(&at.child("resourceSliceCount"), value, "must be greater than zero"));
-        }
-        if number(pool, "generation") < 0 {
-            let detail = "must be greater than or equal to zero";
-            errors.push(Error::invalid(&at.child("generation"), number(pool, "generation"), detail));
-        }
-        place(&mut errors, path, spec);
-        let special = |d: &Value| !items(d, "taints").is_empty() || !items(d, "consumesCounters").is_empty();
-        let (devices, list) = (items(spec, "devices"), path.child("devices"));
-        let most = if devices.iter().any(special) { MOST_SPECIAL_DEVICES } else { MOST_DEVICES };
-        at_most(&mut errors, &list, devices, most);
-        for (i, d) in devices.iter().enumerate() {
-            device(&mut errors, &list.index(i), d);
-            if devices[..i].iter().any(|o| o["name"] == d["name"]) {
-                errors.push(Error::duplicate(&list.index(i).child("name"), text(d, "name")));
-            }
-        }
-        if has(spec, "sharedCounters") && has(spec, "devices") {
-            errors.push(Error::invalid(path, "", "only one of `sharedCounters` or `devices` is allowed"));
-        }
-        let (sets, list) = (items(spec, "sharedCounters"), path.child("sharedCounters"));
-        at_most(&mut errors, &list, sets, MOST_COUNTER_SETS);
-        for (i, set) in sets.iter().enumerate() {
-            let at = list.index(i);
-            match text(set, "name") {
-                "" => errors.push(Error::required(&at.child("name"), "")),
-                its_name => label(&mut errors, &at.child("name"), its_name),
-            }
-            if entries(set, "counters").next().is_none() {
-                errors.push(Error::required(&at.child("counters"), ""));
-            }
-        }
-        errors
+        validate(slice, None)
     }
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<Error> {
-        let path = Path::root("spec");
-        let pool = path.child("pool");
-        let pairs = [
-            (pool.child("name"), "/spec/pool/name"),
-            (path.child("driver"), "/spec/driver"),
-            (path.child("nodeName"), "/spec/nodeName"),
-        ];
-        let changed = pairs.iter().filter(|(_, p)| new.pointer(p) != old.pointer(p));
-        changed
-            .map(|(at, p)| Error::invalid(at, new.pointer(p).cloned().unwrap_or_default(), "field is immutable"))
-            .collect()
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<Error> {
+        validate(new, Some(old))
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {
@@ -119,6 +83,75 @@ impl Strategy for ResourceSlice {
     }
 }
 
+/// `validateResourceSliceSpec`
+fn validate(slice: &Value, old: Option<&Value>) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let (spec, before, path) = (&slice["spec"], old.map(|o| &o["spec"]), &Path::root("spec"));
+    driver(&mut errors, &path.child("driver"), text(spec, "driver"));
+    let (pool, at) = (&spec["pool"], path.child("pool"));
+    pool_name(&mut errors, &at.child("name"), text(pool, "name"));
+    if number(pool, "resourceSliceCount") <= 0 {
+        let value = number(pool, "resourceSliceCount");
+        errors.push(Error::invalid(&at.child("resourceSliceCount"), value, "must be greater than zero"));
+    }
+    if number(pool, "generation") < 0 {
+        let detail = "must be greater than or equal to zero";
+        errors.push(Error::invalid(&at.child("generation"), number(pool, "generation"), detail));
+    }
+    if let Some(before) = before {
+        let kept = [
+            (at.child("name"), &pool["name"], &before["pool"]["name"]),
+            (path.child("driver"), &spec["driver"], &before["driver"]),
+            (path.child("nodeName"), &spec["nodeName"], &before["nodeName"]),
+        ];
+        let changed = kept.iter().filter(|(_, is, was)| is != was);
+        errors.extend(changed.map(|(at, is, _)| Error::invalid(at, (*is).clone(), "field is immutable")));
+    }
+    place(&mut errors, path, spec);
+    if has(spec, "sharedCounters") && has(spec, "devices") {
+        errors.push(Error::invalid(path, "", "only one of `sharedCounters` or `devices` is allowed"));
+    }
+    let special = |d: &Value| !items(d, "taints").is_empty() || !items(d, "consumesCounters").is_empty();
+    let devices = items(spec, "devices");
+    let most = if devices.iter().any(special) { MOST_SPECIAL_DEVICES } else { MOST_DEVICES };
+    set(&mut errors, &path.child("devices"), devices, most, "name", |errors, at, d| {
+        let was = before.and_then(|b| items(b, "devices").iter().find(|o| text(o, "name") == text(d, "name")));
+        device(errors, at, d, was, flag(spec, "perDeviceNodeSelection"));
+    });
+    let sets = items(spec, "sharedCounters");
+    set(&mut errors, &path.child("sharedCounters"), sets, MOST_COUNTER_SETS, "name", |errors, at, set| {
+        counters(errors, at, set, "name");
+    });
+    errors
+}
+
+/// `validateCounterSet`, `validateDeviceCounterConsumption`: of the set that `name` names.
+fn counters(errors: &mut Vec<Error>, path: &Path, owner: &Value, name: &str) {
+    match text(owner, name) {
+        "" => errors.push(Error::required(&path.child(name), "")),
+        its_name => label(errors, &path.child(name), its_name),
+    }
+    let (count, at) = (entries(owner, "counters").count(), path.child("counters"));
+    if count == 0 {
+        errors.push(Error::required(&at, ""));
+    } else if count > MOST_COUNTERS {
+        errors.push(Error::too_many(&at, count, MOST_COUNTERS));
+    } else {
+        entries(owner, "counters").for_each(|(key, _)| label(errors, &at.key(&shortened(key, 63)), key));
+    }
+}
+
+/// `truncateIfTooLong`: a key as paths show it.
+fn shortened(key: &str, most: usize) -> Cow<'_, str> {
+    if key.len() <= most {
+        return key.into();
+    }
+    let rest = most - 3;
+    let (head, tail) = (rest.div_ceil(2), key.len() - rest / 2);
+    let (head, tail) = (key.floor_char_boundary(head), key.ceil_char_boundary(tail));
+    format!("{}...{}", &key[..head], &key[tail..]).into()
+}
+
 /// Where the devices are: one of four ways to say it.
 fn place(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     let mut said = Vec::new();
@@ -128,10 +161,12 @@ fn place(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
             errors.push(Error::invalid(&path.child("nodeName"), "", detail));
         } else {
             said.push("`nodeName`");
+            node_name(errors, path, spec);
         }
     }
     if has(spec, "nodeSelector") {
         said.push("`nodeSelector`");
+        node_selector(errors, &path.child("nodeSelector"), &spec["nodeSelector"]);
         let terms = items(&spec["nodeSelector"], "nodeSelectorTerms");
         if terms.len() != 1 {
             let at = path.child("nodeSelector");
@@ -159,46 +194,105 @@ fn place(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     }
 }
 
+fn node_name(errors: &mut Vec<Error>, path: &Path, owner: &Value) {
+    let name = text(owner, "nodeName");
+    let wrong = names::dns_subdomain(name, false);
+    errors.extend(wrong.into_iter().map(|e| Error::invalid(&path.child("nodeName"), name, e)));
+}
+
+/// The same of one device, where the slice leaves that to them.
+fn own_place(errors: &mut Vec<Error>, path: &Path, device: &Value) {
+    let mut said = Vec::new();
+    if let Some(name) = some(device, "nodeName") {
+        if name == "" {
+            errors.push(Error::invalid(&path.child("nodeName"), "", "must not be empty"));
+        } else {
+            said.push("`nodeName`");
+            node_name(errors, path, device);
+        }
+    }
+    if has(device, "nodeSelector") {
+        said.push("`nodeSelector`");
+        node_selector(errors, &path.child("nodeSelector"), &device["nodeSelector"]);
+    }
+    match some(device, "allNodes") {
+        Some(all) if *all == true => said.push("`allNodes`"),
+        Some(_) => errors.push(Error::invalid(&path.child("allNodes"), false, "must be either unset or set to true")),
+        None => {}
+    }
+    let detail = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
+    match said.len() {
+        0 => errors.push(Error::required(path, detail)),
+        1 => {}
+        _ => errors.push(Error::invalid(path, format!("{{{}}}", said.join(", ")), detail)),
+    }
+}
+
 /// `validateDevice`
-fn device(errors: &mut Vec<Error>, path: &Path, device: &Value) {
+fn device(errors: &mut Vec<Error>, path: &Path, device: &Value, old: Option<&Value>, placed: bool) {
     label(errors, &path.child("name"), text(device, "name"));
     let count = entries(device, "attributes").count() + entries(device, "capacity").count();
     if count > MOST_ATTRIBUTES {
         let detail = format!("the total number of attributes and capacities must not exceed {MOST_ATTRIBUTES}");
         errors.push(Error::invalid(path, count, detail));
     }
-    let attributes = path.child("attributes");
+    let at = path.child("attributes");
     for (key, attribute) in entries(device, "attributes") {
-        let at = attributes.key(key);
-        let given = ["bool", "int", "string", "version"].into_iter().filter(|k| has(attribute, k)).count();
-        for kind in ["string", "version"] {
-            if text(attribute, kind).len() > LONGEST_VALUE {
-                errors.push(Error::too_long(&at.child(kind), LONGEST_VALUE));
-            }
+        let shown = shortened(key, LONGEST_KEY);
+        attribute_name(errors, &at.key(&shown), key);
+        validate_attribute(errors, &at.key(&shown), attribute);
+    }
+    let (at, shared) = (path.child("capacity"), flag(device, "allowMultipleAllocations"));
+    for (key, amount) in entries(device, "capacity") {
+        let shown = shortened(key, LONGEST_KEY);
+        attribute_name(errors, &at.key(&shown), key);
+        capacity::validate(errors, &at.key(&shown), amount, shared);
+    }
+    if old.is_none_or(|o| !same(&o["taints"], &device["taints"])) {
+        each(errors, &path.child("taints"), items(device, "taints"), MOST_TAINTS, validate_taint);
+    }
+    let (consumed, at) = (items(device, "consumesCounters"), path.child("consumesCounters"));
+    set(errors, &at, consumed, MOST_CONSUMPTIONS, "counterSet", |errors, at, c| counters(errors, at, c, "counterSet"));
+    if placed {
+        own_place(errors, path, device);
+    } else if ["nodeName", "nodeSelector", "allNodes"].iter().any(|key| has(device, key)) {
+        let detail = "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
+        errors.push(Error::invalid(path, Value::Null, detail));
+    }
+    binding(errors, path, device);
+}
+
+/// `validateDeviceAttribute`
+fn validate_attribute(errors: &mut Vec<Error>, path: &Path, attribute: &Value) {
+    if text(attribute, "string").len() > LONGEST_VALUE {
+        errors.push(Error::too_long(&path.child("string"), LONGEST_VALUE));
+    }
+    if let Some(version) = some(attribute, "version").and_then(Value::as_str) {
+        let at = path.child("version");
+        if !SEMVER.is_match(version) {
+            errors.push(Error::invalid(&at, version, "must be a string compatible with semver.org spec 2.0.0"));
         }
-        if has(attribute, "version") && !SEMVER.is_match(text(attribute, "version")) {
-            let detail = "must be a string compatible with semver.org spec 2.0.0";
-            errors.push(Error::invalid(&at.child("version"), text(attribute, "version"), detail));
-        }
-        if given != 1 {
-            let value = if given == 0 { "".into() } else { attribute.clone() };
-            errors.push(Error::invalid(&at, value, "exactly one value must be specified"));
+        if version.len() > LONGEST_VALUE {
+            errors.push(Error::too_long(&at, LONGEST_VALUE));
         }
     }
-    let taints = path.child("taints");
-    for (i, taint) in items(device, "taints").iter().enumerate() {
-        let at = taints.index(i);
-        match text(taint, "key") {
-            "" => errors.push(Error::required(&at.child("key"), "")),
-            key => label_name(errors, &at.child("key"), key),
-        }
-        match text(taint, "effect") {
-            "NoSchedule" | "NoExecute" | "None" => {}
-            "" => errors.push(Error::required(&at.child("effect"), "")),
-            other => {
-                let effects = &["NoExecute", "NoSchedule", "None"];
-                errors.push(Error::not_supported(&at.child("effect"), other, effects));
-            }
-        }
+    let given = ["bool", "int", "string", "version"].into_iter().filter(|k| has(attribute, k)).count();
+    if given != 1 {
+        let value = if given == 0 { "".into() } else { attribute.clone() };
+        errors.push(Error::invalid(path, value, "exactly one value must be specified"));
+    }
+}
+
+/// `validateDeviceTaint`
+fn validate_taint(errors: &mut Vec<Error>, path: &Path, taint: &Value) {
+    label_name(errors, &path.child("key"), text(taint, "key"));
+    let (value, at) = (text(taint, "value"), path.child("value"));
+    if !value.is_empty() {
+        errors.extend(names::label_value(value).into_iter().map(|e| Error::invalid(&at, value, e)));
+    }
+    match text(taint, "effect") {
+        "" => errors.push(Error::required(&path.child("effect"), "")),
+        known if EFFECTS.contains(&known) => {}
+        other => errors.push(Error::not_supported(&path.child("effect"), other, EFFECTS)),
     }
 }
