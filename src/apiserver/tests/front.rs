@@ -132,7 +132,12 @@ rules:
 async fn fairness_and_anonymous_users_are_options() {
     let fairness = Some(Arc::new(Fairness::new()));
     let c = Cluster::with_options(Options { fairness, anonymous: true, ..Options::default() }).await;
-    assert_eq!(c.get(CMS).await.code, 200);
+    let answer = c.get(CMS).await;
+    assert_eq!(answer.code, 200);
+    // whose objects nobody has made here
+    for name in ["flowschema", "prioritylevel"] {
+        assert_eq!(answer.headers[format!("x-kubernetes-pf-{name}-uid").as_str()], "");
+    }
     let metrics = c.get("/metrics").await.text();
     let dispatched = "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"exempt\"}";
     assert!(metrics.lines().any(|l| l.starts_with(dispatched) && !l.ends_with(" 0")), "{metrics}");

@@ -9,10 +9,12 @@ pub mod certificates;
 mod conditions;
 mod counts;
 mod extension;
+mod ingress_class;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod pod_security;
 mod policy;
 mod priority;
 mod rules;
@@ -143,9 +145,11 @@ pub fn plugins(lookup: &Arc<dyn Lookup>) -> Vec<Arc<dyn Plugin>> {
         Arc::new(service_account::ServiceAccount::new(lookup.clone())),
         Arc::new(node_taint::TaintNodesByCondition),
         Arc::new(priority::Priority::new(lookup.clone())),
+        Arc::new(pod_security::PodSecurity::new(lookup.clone())),
         Arc::new(toleration_seconds::DefaultTolerationSeconds),
         Arc::new(runtime_class::RuntimeClass::new(lookup.clone())),
         Arc::new(storage_class::DefaultStorageClass::new(lookup.clone())),
+        Arc::new(ingress_class::DefaultIngressClass::new(lookup.clone())),
     ]
 }
 

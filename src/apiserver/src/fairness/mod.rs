@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use ::http::{HeaderMap, HeaderValue};
 use api::{Reason, Status, Value};
 use parking_lot::RwLock;
 use store::Store;
@@ -45,8 +46,26 @@ const DEFAULTS: &str = include_str!("defaults.yaml");
 struct Table {
     levels: HashMap<String, Arc<Level>>,
     /// By precedence.
-    schemas: Vec<(Schema, Arc<Level>)>,
+    schemas: Vec<(Schema, Arc<Level>, Arc<Marks>)>,
 }
+
+/// What an answer says of its schema and level: their uids, empty while they are no objects.
+#[derive(Debug)]
+pub struct Marks {
+    schema: HeaderValue,
+    level: HeaderValue,
+}
+
+impl Marks {
+    /// `ResponseHeaderMatchedFlowSchemaUID`, `…PriorityLevelConfigurationUID`
+    pub fn put(&self, headers: &mut HeaderMap) {
+        headers.insert("x-kubernetes-pf-flowschema-uid", self.schema.clone());
+        headers.insert("x-kubernetes-pf-prioritylevel-uid", self.level.clone());
+    }
+}
+
+/// Uids by resource and name.
+type Uids = HashMap<(&'static str, String), HeaderValue>;
 
 pub struct Fairness {
     table: RwLock<Table>,
@@ -71,7 +90,7 @@ impl Fairness {
     pub fn new() -> Fairness {
         let this = Fairness { table: RwLock::default() };
         let (levels, schemas) = defaults();
-        this.configure(&levels, &schemas);
+        this.configure(&levels, &schemas, &Uids::default());
         this
     }
 
@@ -84,13 +103,16 @@ impl Fairness {
     async fn keep(&self, store: &Store) {
         loop {
             let (mut levels, mut schemas) = defaults();
+            let mut uids = Uids::default();
             let revision = store.revision();
             for (resource, into) in [(LEVELS, &mut levels), (SCHEMAS, &mut schemas)] {
                 for object in store.snapshot(resource).iter() {
+                    let uid = HeaderValue::from_str(object.uid()).unwrap_or(HeaderValue::from_static(""));
+                    uids.insert((resource, object.name().into()), uid);
                     into.insert(object.name().into(), object.tree()["spec"].take());
                 }
             }
-            self.configure(&levels, &schemas);
+            self.configure(&levels, &schemas, &uids);
             let (Ok(mut a), Ok(mut b)) = (store.watch(LEVELS, revision), store.watch(SCHEMAS, revision)) else {
                 return;
             };
@@ -101,7 +123,7 @@ impl Fairness {
         }
     }
 
-    fn configure(&self, levels: &Specs, schemas: &Specs) {
+    fn configure(&self, levels: &Specs, schemas: &Specs, uids: &Uids) {
         let read: Vec<_> = levels.iter().map(|(name, spec)| (name, schema::level(spec))).collect();
         let shares: u64 = read.iter().filter_map(|(_, (shares, _))| *shares).sum();
         let mut table = self.table.write();
@@ -120,22 +142,33 @@ impl Fairness {
         }
         let read = schemas.iter().filter_map(|(name, spec)| Schema::read(name, spec));
         let known: Vec<_> = read.filter_map(|s| Some((table.levels.get(s.level())?.clone(), s))).collect();
-        table.schemas = known.into_iter().map(|(level, schema)| (schema, level)).collect();
-        table.schemas.sort_by(|(a, _), (b, _)| (a.matching_precedence, &a.name).cmp(&(b.matching_precedence, &b.name)));
+        let uid = |resource, name: &str| {
+            uids.get(&(resource, name.to_owned())).cloned().unwrap_or(HeaderValue::from_static(""))
+        };
+        let marked = known.into_iter().map(|(level, schema)| {
+            let marks = Marks { schema: uid(SCHEMAS, &schema.name), level: uid(LEVELS, schema.level()) };
+            (schema, level, Arc::new(marks))
+        });
+        table.schemas = marked.collect();
+        table
+            .schemas
+            .sort_by(|(a, ..), (b, ..)| (a.matching_precedence, &a.name).cmp(&(b.matching_precedence, &b.name)));
     }
 
     /// The level of a request, and its flow within.
-    fn classify(&self, a: &Attributes) -> Option<(Arc<Level>, u64)> {
+    fn classify(&self, a: &Attributes) -> Option<(Arc<Level>, u64, Arc<Marks>)> {
         let table = self.table.read();
-        let (schema, level) = table.schemas.iter().find(|(s, _)| s.matches(a))?;
+        let (schema, level, marks) = table.schemas.iter().find(|(s, ..)| s.matches(a))?;
         let mut flow = DefaultHasher::new();
         (&schema.name, schema.distinguisher(a)).hash(&mut flow);
-        Some((level.clone(), flow.finish()))
+        Some((level.clone(), flow.finish(), marks.clone()))
     }
 
     /// Waits for a seat, which the request holds while it runs. Errors with `TooManyRequests`.
-    pub async fn enter(&self, a: &Attributes) -> Result<Option<Seat>, Status> {
-        let Some((level, flow)) = self.classify(a) else { return Ok(None) };
+    /// `marks` is told where the request belongs.
+    pub async fn enter(&self, a: &Attributes, marks: &mut Option<Arc<Marks>>) -> Result<Option<Seat>, Status> {
+        let Some((level, flow, its_marks)) = self.classify(a) else { return Ok(None) };
+        *marks = Some(its_marks);
         level.enter(flow, PATIENCE).await.map(Some).map_err(|_| {
             let mut status = Status::new(Reason::TooManyRequests, "Too many requests, please try again later.");
             status.retry_after_seconds = 1;
@@ -234,7 +267,7 @@ mod tests {
         };
         let spec =
             json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}}});
-        put(LEVELS, json!({"metadata": {"name": "small"}, "spec": spec})).await;
+        put(LEVELS, json!({"metadata": {"name": "small", "uid": "1-2"}, "spec": spec})).await;
         let rules = json!([{"subjects": [{"kind": "User", "user": {"name": "ann"}}],
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}]}]);
         let spec = json!({"priorityLevelConfiguration": {"name": "small"}, "matchingPrecedence": 50, "rules": rules});
@@ -246,9 +279,12 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(5), follows).await.expect("the table follows");
+        let mut headers = HeaderMap::new();
+        fairness.classify(&ann).unwrap().2.put(&mut headers);
+        assert_eq!(headers["x-kubernetes-pf-prioritylevel-uid"], "1-2");
         let mut seats = Vec::new();
         let refused = loop {
-            match fairness.enter(&ann).await {
+            match fairness.enter(&ann, &mut None).await {
                 Ok(seat) => seats.push(seat),
                 Err(status) => break status,
             }

@@ -22,7 +22,7 @@ use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, Origin, Record, noting};
 use crate::authn::{anonymous, impersonate, is_public};
 use crate::authz::forbidden;
-use crate::fairness::{Fairness, Seat};
+use crate::fairness::{Fairness, Marks, Seat};
 use crate::metrics::{self, Metrics};
 use crate::profile::{self, Profiling};
 use crate::special::PathRequest;
@@ -82,6 +82,7 @@ pub(crate) struct Admitted {
 struct Trace {
     label: super::Label,
     record: Option<Record>,
+    marks: Option<Arc<Marks>>,
 }
 
 impl Front {
@@ -103,7 +104,10 @@ impl Front {
                 output::failure(&Status::internal("the request's handler panicked"))
             }
         };
-        let Trace { label, record } = trace;
+        let Trace { label, record, marks } = trace;
+        if let Some(marks) = marks {
+            marks.put(answer.headers_mut());
+        }
         if let Some(record) = record {
             answer = record.answer(answer, label.long_running, panicked);
         }
@@ -152,7 +156,7 @@ impl Front {
             let attributes = plain_attributes(&user, &request);
             trace.record = self.record(&attributes, peer, &request, id, Some(&own));
             let lasting = self.profiling.is_some() && profile::is_long_running(path);
-            let _seat = if lasting { None } else { self.seat(&attributes).await? };
+            let _seat = if lasting { None } else { self.seat(&attributes, trace).await? };
             self.decide(&attributes, trace)?;
             if lasting {
                 trace.label.long_running = true;
@@ -174,7 +178,7 @@ impl Front {
         }
         trace.record = self.record(&attributes, peer, &request, id, Some(&own));
         // a watch has its seat until it begins
-        let seat = self.seat(&attributes).await?;
+        let seat = self.seat(&attributes, trace).await?;
         self.decide(&attributes, trace)?;
         trace.label.set(&attributes);
         if let Some(remote) = self.aggregation.find(&attributes.group, &attributes.version) {
@@ -246,9 +250,9 @@ impl Front {
         audit.begin(attributes, &origin, own, other)
     }
 
-    async fn seat(&self, attributes: &Attributes) -> Result<Option<Seat>, Status> {
+    async fn seat(&self, attributes: &Attributes, trace: &mut Trace) -> Result<Option<Seat>, Status> {
         match &self.fairness {
-            Some(fairness) => fairness.enter(attributes).await,
+            Some(fairness) => fairness.enter(attributes, &mut trace.marks).await,
             None => Ok(None),
         }
     }
