@@ -28,6 +28,7 @@ mod namespace;
 mod node;
 mod pod_gc;
 mod pods;
+mod protection;
 mod replicas;
 mod resource_claim;
 mod service_account;
@@ -60,6 +61,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         all.spawn(cloud_node::run(ctx.clone(), stop.clone()));
     }
     all.spawn(pod_gc::run(ctx.clone(), stop.clone()));
+    all.spawn(protection::run(ctx.clone(), stop.clone()));
     all.spawn(job::run(ctx.clone(), stop.clone()));
     all.spawn(daemon_set::run(ctx.clone(), stop.clone()));
     all.spawn(stateful_set::run(ctx.clone(), stop.clone()));

@@ -22,6 +22,7 @@ mod runtime_class;
 mod scene;
 mod service_account;
 mod storage_class;
+mod storage_protection;
 mod token_secret;
 mod toleration_seconds;
 mod tree;
@@ -149,6 +150,7 @@ pub fn plugins(lookup: &Arc<dyn Lookup>) -> Vec<Arc<dyn Plugin>> {
         Arc::new(toleration_seconds::DefaultTolerationSeconds),
         Arc::new(runtime_class::RuntimeClass::new(lookup.clone())),
         Arc::new(storage_class::DefaultStorageClass::new(lookup.clone())),
+        Arc::new(storage_protection::StorageObjectInUseProtection),
         Arc::new(ingress_class::DefaultIngressClass::new(lookup.clone())),
     ]
 }
