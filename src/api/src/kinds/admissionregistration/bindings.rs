@@ -44,9 +44,7 @@ impl Strategy for Binding {
             param_ref(&mut errors, &path.child("paramRef"), &spec["paramRef"]);
         }
         if has(spec, "matchResources") {
-            // upstream's spelling
-            let at = if self.mutating { "matchResources" } else { "matchResouces" };
-            rules::validate_match(&mut errors, &path.child(at), &spec["matchResources"]);
+            rules::validate_match(&mut errors, &path.child("matchResources"), &spec["matchResources"]);
         }
         if !self.mutating {
             actions(&mut errors, &path.child("validationActions"), spec);
@@ -138,6 +136,10 @@ mod tests {
                 "spec.paramRef.parameterNotFoundAction: Required value",
                 "spec.validationActions: Required value: at least one validation action is required",
             ]
+        );
+        assert_eq!(
+            errors(json!({"policyName": "p", "validationActions": ["Deny"], "matchResources": {"matchPolicy": "x"}})),
+            [r#"spec.matchResources.matchPolicy: Unsupported value: "x": supported values: "Equivalent", "Exact""#]
         );
         let both = errors(json!({"policyName": "p", "validationActions": ["Deny", "Warn", "Deny", "x"]}));
         assert_eq!(both.len(), 3, "{both:?}");

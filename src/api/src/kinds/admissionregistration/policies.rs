@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::expressions;
 use super::rules::{self, FAILURE_POLICIES, REINVOCATION_POLICIES, one_of};
 use crate::field::{Error, Path};
+use crate::kinds::conditions;
 use crate::kinds::table::{UNSET, name};
 use crate::kinds::tree::{child, has, items, or, same, text};
 use crate::strategy::{AGE, Column, NAME, age};
@@ -45,12 +46,15 @@ impl Strategy for Policy {
         let checking = status.child("typeChecking");
         let list = checking.child("expressionWarnings");
         for (i, w) in items(&new["status"]["typeChecking"], "expressionWarnings").iter().enumerate() {
-            for key in ["warning", "fieldRef"] {
-                if text(w, key).trim().is_empty() {
-                    errors.push(Error::required(&list.index(i).child(key), ""));
-                }
+            let at = list.index(i);
+            if text(w, "warning").is_empty() {
+                errors.push(Error::required(&at.child("warning"), ""));
+            }
+            if text(w, "fieldRef").trim().is_empty() {
+                errors.push(Error::required(&at.child("fieldRef"), ""));
             }
         }
+        conditions::validate(&mut errors, &status.child("conditions"), &new["status"]);
         errors
     }
 
@@ -232,5 +236,20 @@ mod tests {
         }
         let got = errors(true, json!({"matchConstraints": matching(), "mutations": [{"patchType": "JSONPatch"}]}));
         assert_eq!(got, ["spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch"]);
+    }
+
+    #[test]
+    fn the_status_of_a_policy_is_checked() {
+        let status = json!({"typeChecking": {"expressionWarnings": [{"warning": "w"}, {"fieldRef": "x"}]},
+            "conditions": [{"type": "a", "status": "True", "reason": "A"}]});
+        let errors = Policy { mutating: false }.validate_status_update(&json!({ "status": status }), &json!({}));
+        assert_eq!(
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "status.typeChecking.expressionWarnings[0].fieldRef: Required value",
+                "status.typeChecking.expressionWarnings[1].warning: Required value",
+                "status.conditions[0].lastTransitionTime: Required value: must be set",
+            ]
+        );
     }
 }

@@ -17,7 +17,6 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     for kind in ["podAffinity", "podAntiAffinity"] {
         pod_affinity(errors, &at.child(kind), &affinity[kind]);
     }
-    spread(errors, &path.child("topologySpreadConstraints"), items(spec, "topologySpreadConstraints"));
 }
 
 fn node_affinity(errors: &mut Vec<Error>, path: &Path, affinity: &Value) {
@@ -151,7 +150,7 @@ fn label_keys(errors: &mut Vec<Error>, path: &Path, keys: &[Value], selector: &V
 }
 
 /// `validateTopologySpreadConstraints`
-fn spread(errors: &mut Vec<Error>, path: &Path, constraints: &[Value]) {
+pub(super) fn spread(errors: &mut Vec<Error>, path: &Path, constraints: &[Value]) {
     for (i, c) in constraints.iter().enumerate() {
         let path = &path.index(i);
         let skew = number(c, "maxSkew");
@@ -161,18 +160,15 @@ fn spread(errors: &mut Vec<Error>, path: &Path, constraints: &[Value]) {
         let (key, when) = (text(c, "topologyKey"), text(c, "whenUnsatisfiable"));
         if key.is_empty() {
             errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
-        } else {
-            label_name(errors, &path.child("topologyKey"), key);
         }
         let values = &["DoNotSchedule", "ScheduleAnyway"];
         if !values.contains(&when) {
             errors.push(Error::not_supported(&path.child("whenUnsatisfiable"), when, values));
         }
-        if constraints[..i].iter().any(|o| text(o, "topologyKey") == key && text(o, "whenUnsatisfiable") == when) {
+        if constraints[i + 1..].iter().any(|o| text(o, "topologyKey") == key && text(o, "whenUnsatisfiable") == when) {
             errors
                 .push(Error::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {when}}}")));
         }
-        validate_label_selector(errors, &path.child("labelSelector"), &c["labelSelector"]);
         if has(c, "minDomains") {
             let (domains, at) = (number(c, "minDomains"), path.child("minDomains"));
             if domains <= 0 {
@@ -198,5 +194,6 @@ fn spread(errors: &mut Vec<Error>, path: &Path, constraints: &[Value]) {
         for (i, key) in keys.iter().filter_map(Value::as_str).enumerate().filter(|(_, k)| selected(k)) {
             errors.push(Error::invalid(&list.index(i), key, "exists in both matchLabelKeys and labelSelector"));
         }
+        validate_label_selector(errors, &path.child("labelSelector"), &c["labelSelector"]);
     }
 }

@@ -3,116 +3,146 @@
 use serde_json::Value;
 
 use super::validation::{check, id};
-use super::{env, probe, volumes};
+use super::{claims, env, probe, restart, volumes};
 use crate::field::{Error, Path};
 use crate::kinds::net::{self, PROTOCOLS};
 use crate::kinds::resources;
 use crate::kinds::tree::{has, items, number, text};
 use crate::names;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    Main,
-    Init,
-    Ephemeral,
-}
-
-/// Containers and init containers of a pod's spec.
+/// Containers, init containers and ephemeral ones of a pod's spec.
 pub(super) fn validate_all(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let grace = number(spec, "terminationGracePeriodSeconds");
     let mains = path.child("containers");
     if items(spec, "containers").is_empty() {
         errors.push(Error::required(&mains, ""));
     }
     let mut seen: Vec<&str> = Vec::new();
-    for (list, role) in [("containers", Role::Main), ("initContainers", Role::Init)] {
-        let path = path.child(list);
-        for (i, c) in items(spec, list).iter().enumerate() {
-            let path = &path.index(i);
-            validate(errors, path, c, role, spec);
-            let name = text(c, "name");
-            if !name.is_empty() && seen.contains(&name) {
-                errors.push(Error::duplicate(&path.child("name"), name));
-            }
+    for (i, c) in items(spec, "containers").iter().enumerate() {
+        let path = &mains.index(i);
+        common(errors, path, c, spec);
+        let name = text(c, "name");
+        if seen.contains(&name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        seen.push(name);
+        probe::validate_all(errors, path, c, grace);
+        restart::validate(errors, path, c);
+    }
+    host_ports(errors, &mains, items(spec, "containers"));
+    let inits = path.child("initContainers");
+    for (i, c) in items(spec, "initContainers").iter().enumerate() {
+        let path = &inits.index(i);
+        common(errors, path, c, spec);
+        restart::validate(errors, path, c);
+        let name = text(c, "name");
+        if seen.contains(&name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        } else if !name.is_empty() {
             seen.push(name);
         }
+        // they run one by one; upstream's path is that of a list of this one
+        host_ports(errors, &inits, std::slice::from_ref(c));
+        let sidecar = text(c, "restartPolicy") == "Always";
+        if sidecar {
+            probe::validate_all(errors, path, c, grace);
+            continue;
+        }
+        for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"].into_iter().filter(|k| has(c, k)) {
+            let detail = "may not be set for init containers without restartPolicy=Always";
+            errors.push(Error::forbidden(&path.child(key), detail));
+        }
+        let policies = path.child("resizePolicy");
+        for (j, policy) in items(c, "resizePolicy").iter().enumerate() {
+            if text(policy, "restartPolicy") == "RestartContainer" {
+                let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+                let at = policies.index(j);
+                errors.push(Error::invalid(&at.child("restartPolicy"), "RestartContainer", detail));
+            }
+        }
     }
-    host_ports(errors, &mains, spec);
+    validate_ephemeral(errors, &path.child("ephemeralContainers"), spec);
 }
 
 /// `validateEphemeralContainers`
 pub(super) fn validate_ephemeral(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    const NOT_THERE: &str = "cannot be set for an Ephemeral Container";
     let names = |list: &str| items(spec, list).iter().map(|c| text(c, "name")).collect::<Vec<_>>();
-    let mut seen = names("containers");
-    seen.extend(names("initContainers"));
+    let mut others = names("containers");
+    others.extend(names("initContainers"));
+    let mut seen = others.clone();
     for (i, c) in items(spec, "ephemeralContainers").iter().enumerate() {
         let path = &path.index(i);
-        validate(errors, path, c, Role::Ephemeral, spec);
-        let own =
-            ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy"];
-        for key in own {
-            let is_set =
-                !items(c, key).is_empty() || c[key].as_object().is_some_and(|o| key != "resources" || !o.is_empty());
-            if is_set {
-                errors.push(Error::forbidden(&path.child(key), "cannot be set for an Ephemeral Container"));
-            }
-        }
-        let mounts = path.child("volumeMounts");
-        for (j, mount) in items(c, "volumeMounts").iter().enumerate() {
-            for key in ["subPath", "subPathExpr"].into_iter().filter(|k| !text(mount, k).is_empty()) {
-                let detail = "cannot be set for an Ephemeral Container";
-                errors.push(Error::forbidden(&mounts.index(j).child(key), detail));
-            }
-        }
+        common(errors, path, c, spec);
+        trimmed_image(errors, path, c);
         let name = text(c, "name");
         if seen.contains(&name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         seen.push(name);
         let target = text(c, "targetContainerName");
-        if !target.is_empty() && !names("containers").contains(&target) && !names("initContainers").contains(&target) {
+        if !target.is_empty() && !others.contains(&target) {
             errors.push(Error::not_found(&path.child("targetContainerName"), target));
+        }
+        for key in [
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ] {
+            let is_set = match &c[key] {
+                Value::Object(o) => key != "resources" || !o.is_empty(),
+                Value::Array(all) => !all.is_empty(),
+                other => !other.is_null(),
+            };
+            if is_set {
+                errors.push(Error::forbidden(&path.child(key), NOT_THERE));
+            }
+        }
+        let mounts = path.child("volumeMounts");
+        for (j, mount) in items(c, "volumeMounts").iter().enumerate() {
+            for key in ["subPath", "subPathExpr"].into_iter().filter(|k| !text(mount, k).is_empty()) {
+                errors.push(Error::forbidden(&mounts.index(j).child(key), NOT_THERE));
+            }
         }
     }
 }
 
-fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value, role: Role, spec: &Value) {
+/// `validateContainerOnlyForPod`
+pub(super) fn trimmed_image(errors: &mut Vec<Error>, path: &Path, c: &Value) {
+    let image = text(c, "image");
+    if image.trim() != image {
+        errors.push(Error::invalid(&path.child("image"), image, "must not have leading or trailing whitespace"));
+    }
+}
+
+/// `validateContainerCommon`
+fn common(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
     let name = text(c, "name");
     if name.is_empty() {
         errors.push(Error::required(&path.child("name"), ""));
     } else {
         check(errors, &path.child("name"), name, names::dns_label(name, false));
     }
-    let image = text(c, "image");
-    if image.is_empty() {
+    if text(c, "image").is_empty() {
         errors.push(Error::required(&path.child("image"), ""));
     }
     supported(errors, path, c, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"]);
-    supported(errors, path, c, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]);
     ports(errors, &path.child("ports"), items(c, "ports"));
     env::validate(errors, path, c);
     mounts(errors, path, c, spec);
-    let sidecar = role == Role::Init && text(c, "restartPolicy") == "Always";
-    let (restart, at) = (text(c, "restartPolicy"), path.child("restartPolicy"));
-    let policies = &["Always", "Never", "OnFailure"];
-    if role == Role::Ephemeral && !restart.is_empty() {
-        errors.push(Error::forbidden(&at, "may not be set for non-init containers"));
-    } else if !restart.is_empty() && !policies.contains(&restart) {
-        errors.push(Error::not_supported(&at, restart, policies));
-    }
-    if role == Role::Init && !sidecar {
-        for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
-            if has(c, key) {
-                let detail = "may not be set for init containers without restartPolicy=Always";
-                errors.push(Error::forbidden(&path.child(key), detail));
-            }
-        }
-    } else {
-        let grace = number(spec, "terminationGracePeriodSeconds");
-        probe::validate_all(errors, path, c, grace);
-    }
-    resources::validate(errors, &path.child("resources"), &c["resources"], resources::Of::Container);
+    supported(errors, path, c, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]);
+    let resources = path.child("resources");
+    resources::validate(errors, &resources, &c["resources"], resources::Of::Container);
+    claims::named(errors, &resources.child("claims"), items(&c["resources"], "claims"), items(spec, "resourceClaims"));
     resize_policy(errors, &path.child("resizePolicy"), items(c, "resizePolicy"), text(spec, "restartPolicy"));
-    security_context(errors, &path.child("securityContext"), &c["securityContext"]);
+    let own_users = spec["hostUsers"] == false;
+    security_context(errors, &path.child("securityContext"), &c["securityContext"], own_users);
 }
 
 /// `validateResizePolicy`; its paths are the list's, as upstream's.
@@ -134,8 +164,8 @@ fn resize_policy(errors: &mut Vec<Error>, path: &Path, policies: &[Value], resta
         } else if !ways.contains(&how) {
             errors.push(Error::not_supported(path, how, ways));
         }
-        if restart == "Never" && how == "RestartContainer" {
-            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+        if restart == "Never" && how != "NotRequired" {
+            let detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
             errors.push(Error::invalid(path, how, detail));
         }
     }
@@ -156,8 +186,10 @@ fn ports(errors: &mut Vec<Error>, path: &Path, ports: &[Value]) {
         let path = &path.index(i);
         let name = text(port, "name");
         if !name.is_empty() {
-            check(errors, &path.child("name"), name, names::port_name(name));
-            if ports[..i].iter().any(|p| text(p, "name") == name) {
+            let wrong = names::port_name(name);
+            let good = wrong.is_empty();
+            check(errors, &path.child("name"), name, wrong);
+            if good && ports[..i].iter().any(|p| text(p, "name") == name) {
                 errors.push(Error::duplicate(&path.child("name"), name));
             }
         }
@@ -178,27 +210,35 @@ fn ports(errors: &mut Vec<Error>, path: &Path, ports: &[Value]) {
     }
 }
 
-/// `checkHostPortConflicts`, and that a host's own network takes host ports as they are.
-fn host_ports(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+/// `checkHostPortConflicts`
+fn host_ports(errors: &mut Vec<Error>, path: &Path, containers: &[Value]) {
     let mut taken: Vec<(i64, &str, &str)> = Vec::new();
-    for (i, c) in items(spec, "containers").iter().enumerate() {
+    for (i, c) in containers.iter().enumerate() {
         let at = path.index(i);
         let at = at.child("ports");
         for (j, port) in items(c, "ports").iter().enumerate() {
-            let host_port = number(port, "hostPort");
-            if host_port == 0 {
-                continue;
-            }
-            if spec["hostNetwork"] == true && host_port != number(port, "containerPort") {
-                let detail = "must match `containerPort` when `hostNetwork` is true";
-                errors.push(Error::invalid(&at.index(j).child("hostPort"), host_port, detail));
-            }
-            let key = (host_port, text(port, "protocol"), text(port, "hostIP"));
-            if taken.contains(&key) {
+            let key = (number(port, "hostPort"), text(port, "protocol"), text(port, "hostIP"));
+            if key.0 != 0 && taken.contains(&key) {
                 let shown = format!("{}/{}/{}", key.1, key.2, key.0);
                 errors.push(Error::duplicate(&at.index(j).child("hostPort"), shown));
             }
             taken.push(key);
+        }
+    }
+}
+
+/// `validatePodHostNetworkDeps`: the host's own network takes ports as they are.
+pub(super) fn host_network_ports(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let list = path.child("containers");
+    for (i, c) in items(spec, "containers").iter().enumerate().filter(|_| spec["hostNetwork"] == true) {
+        let at = list.index(i);
+        let at = at.child("ports");
+        for (j, port) in items(c, "ports").iter().enumerate() {
+            let host_port = number(port, "hostPort");
+            if host_port != 0 && host_port != number(port, "containerPort") {
+                let detail = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(Error::invalid(&at.index(j).child("hostPort"), host_port, detail));
+            }
         }
     }
 }
@@ -235,7 +275,6 @@ fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
                 "must not already exist as a path in volumeDevices",
             ));
         }
-        read_only(errors, &list.child("recursiveReadOnly"), mount);
         let (sub, expr) = (text(mount, "subPath"), text(mount, "subPathExpr"));
         if !sub.is_empty() {
             volumes::local_descending(errors, &list.child("subPath"), sub);
@@ -256,43 +295,42 @@ fn mounts(errors: &mut Vec<Error>, path: &Path, c: &Value, spec: &Value) {
             let detail = "Bidirectional mount propagation is available only to privileged containers";
             errors.push(Error::forbidden(&list.child("mountPropagation"), detail));
         }
+        read_only(errors, &list.child("recursiveReadOnly"), mount);
     }
     let list = path.child("volumeDevices");
     for (i, device) in items(c, "volumeDevices").iter().enumerate() {
         let path = &list.index(i);
-        if text(device, "name").is_empty() {
-            errors.push(Error::required(&path.child("name"), ""));
-        } else if !known(text(device, "name")) {
-            errors.push(Error::not_found(&path.child("name"), text(device, "name")));
-        }
-        let at = text(device, "devicePath");
-        if at.is_empty() {
-            errors.push(Error::required(&path.child("devicePath"), ""));
-        } else {
-            if at.split('/').any(|part| part == "..") {
-                let detail = "can not contain backsteps ('..')";
-                errors.push(Error::invalid(&path.child("devicePath"), at, detail));
-            }
-        }
         let before = &items(c, "volumeDevices")[..i];
-        if before.iter().any(|d| text(d, "name") == text(device, "name")) {
-            errors.push(Error::invalid(&path.child("name"), text(device, "name"), "must be unique"));
+        let (name, at_name) = (text(device, "name"), path.child("name"));
+        let (to, at) = (text(device, "devicePath"), path.child("devicePath"));
+        let volume = volumes_known.iter().find(|v| text(v, "name") == name);
+        if name.is_empty() {
+            errors.push(Error::required(&at_name, ""));
+        } else if before.iter().any(|d| text(d, "name") == name) {
+            errors.push(Error::invalid(&at_name, name, "must be unique"));
         }
-        if before.iter().any(|d| text(d, "devicePath") == at) {
-            errors.push(Error::invalid(&path.child("devicePath"), at, "must be unique"));
+        match volume {
+            None => errors.push(Error::not_found(&at_name, name)),
+            Some(v) if !has(v, "persistentVolumeClaim") && !has(v, "ephemeral") => {
+                let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                errors.push(Error::invalid(&at_name, name, detail));
+            }
+            Some(_) => {}
         }
-        if all.iter().any(|m| text(m, "name") == text(device, "name")) {
-            let detail = "must not already exist in volumeMounts";
-            errors.push(Error::invalid(&path.child("name"), text(device, "name"), detail));
+        if to.is_empty() {
+            errors.push(Error::required(&at, ""));
         }
-        if all.iter().any(|m| text(m, "mountPath") == at) {
-            let detail = "must not already exist as a path in volumeMounts";
-            errors.push(Error::invalid(&path.child("devicePath"), at, detail));
+        if before.iter().any(|d| text(d, "devicePath") == to) {
+            errors.push(Error::invalid(&at, to, "must be unique"));
         }
-        let volume = volumes_known.iter().find(|v| text(v, "name") == text(device, "name"));
-        if volume.is_some_and(|v| !has(v, "persistentVolumeClaim") && !has(v, "ephemeral")) {
-            let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
-            errors.push(Error::invalid(&path.child("name"), text(device, "name"), detail));
+        if to.split('/').any(|part| part == "..") {
+            errors.push(Error::invalid(&at, to, "can not contain backsteps ('..')"));
+        }
+        if all.iter().any(|m| text(m, "name") == name) {
+            errors.push(Error::invalid(&at_name, name, "must not already exist in volumeMounts"));
+        }
+        if all.iter().any(|m| text(m, "mountPath") == to) {
+            errors.push(Error::invalid(&at, to, "must not already exist as a path in volumeMounts"));
         }
     }
 }
@@ -318,11 +356,19 @@ fn read_only(errors: &mut Vec<Error>, path: &Path, mount: &Value) {
     }
 }
 
-/// `ValidateSecurityContext`
-fn security_context(errors: &mut Vec<Error>, path: &Path, context: &Value) {
+/// `ValidateSecurityContext`; `own_users`: of a pod with a user namespace of its own.
+fn security_context(errors: &mut Vec<Error>, path: &Path, context: &Value, own_users: bool) {
     for key in ["runAsUser", "runAsGroup"] {
         id(errors, &path.child(key), context, key);
     }
+    let (mount, at) = (text(context, "procMount"), path.child("procMount"));
+    if !mount.is_empty() && !matches!(mount, "Default" | "Unmasked") {
+        errors.push(Error::not_supported(&at, mount, &["Default", "Unmasked"]));
+    }
+    if mount == "Unmasked" && !own_users {
+        errors.push(Error::invalid(&at, mount, "`hostUsers` must be false to use `Unmasked`"));
+    }
+    profile(errors, &path.child("seccompProfile"), &context["seccompProfile"], "seccomp");
     if context["allowPrivilegeEscalation"] == false {
         if context["privileged"] == true {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
@@ -333,12 +379,7 @@ fn security_context(errors: &mut Vec<Error>, path: &Path, context: &Value) {
             errors.push(Error::invalid(path, context.clone(), detail));
         }
     }
-    profile(errors, &path.child("seccompProfile"), &context["seccompProfile"], "seccomp");
     profile(errors, &path.child("appArmorProfile"), &context["appArmorProfile"], "AppArmor");
-    let mount = text(context, "procMount");
-    if !mount.is_empty() && !matches!(mount, "Default" | "Unmasked") {
-        errors.push(Error::not_supported(&path.child("procMount"), mount, &["Default", "Unmasked"]));
-    }
 }
 
 /// `validateSeccompProfileField`, and `ValidateAppArmorProfileField`; `what`: `seccomp` or `AppArmor`.
@@ -360,17 +401,21 @@ pub(super) fn profile(errors: &mut Vec<Error>, path: &Path, profile: &Value, wha
             errors.push(Error::required(&local, &format!("must be set when {what} type is Localhost")));
         }
         ("Localhost", true) if what == "seccomp" => volumes::local_descending(errors, &local, file),
-        ("Localhost", true) if file.trim().is_empty() => {
-            errors.push(Error::required(&local, &format!("must be set when {what} type is Localhost")));
+        ("Localhost", true) => {
+            if file.trim() != file {
+                errors.push(Error::invalid(&local, file, "must not be padded with whitespace"));
+            } else if file.is_empty() {
+                errors.push(Error::required(&local, &format!("must be set when {what} type is Localhost")));
+            }
+            if file.len() > 4095 {
+                errors.push(Error::too_long(&local, 4095));
+            }
         }
-        ("Localhost", true) if file.trim() != file => {
-            errors.push(Error::invalid(&local, file, "must not be padded with whitespace"));
+        (_, true) if what == "seccomp" => {
+            errors.push(Error::invalid(&local, profile.clone(), "can only be set when seccomp type is Localhost"));
         }
-        ("Localhost", true) if file.len() > 4095 => errors.push(Error::too_long(&local, 4095)),
-        ("Localhost", true) => {}
-        (_, true) => {
-            let detail = format!("can only be set when {what} type is Localhost");
-            errors.push(Error::invalid(&local, profile["localhostProfile"].clone(), detail));
+        ("RuntimeDefault" | "Unconfined", true) => {
+            errors.push(Error::invalid(&local, file, "can only be set when AppArmor type is Localhost"));
         }
         _ => {}
     }

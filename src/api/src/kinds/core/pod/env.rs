@@ -26,6 +26,7 @@ const RESOURCES: &[&str] = &[
     "requests.ephemeral-storage",
     "requests.memory",
 ];
+const SIZES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 
 pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, c: &Value) {
@@ -85,11 +86,11 @@ fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
                     check(errors, &at.child("key"), name, names::config_map_key(name));
                 }
             }
-            _ => {}
+            _ => file_key(errors, &at, source),
         }
     }
     let detail = if given.is_empty() {
-        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
+        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
     } else if !text(env, "value").is_empty() {
         "may not be specified when `value` is not empty"
     } else if given.len() > 1 {
@@ -100,6 +101,22 @@ fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
     errors.push(Error::invalid(path, "", detail));
 }
 
+/// `validateFileKeySelector`
+fn file_key(errors: &mut Vec<Error>, path: &Path, source: &Value) {
+    type Rule = fn(&str) -> Vec<String>;
+    let label: Rule = |name| names::dns_label(name, false);
+    let inside: Rule = |path| match path.split('/').any(|part| part == "..") {
+        true => vec!["must not contain '..'".into()],
+        false => Vec::new(),
+    };
+    for (key, rule) in [("key", names::env_var_name as Rule), ("volumeName", label), ("path", inside)] {
+        match text(source, key) {
+            "" => errors.push(Error::required(&path.child(key), "")),
+            value => check(errors, &path.child(key), value, rule(value)),
+        }
+    }
+}
+
 /// `validateContainerResourceFieldSelector`; `of_volume`: which container it is must be said.
 pub(super) fn resource_field(errors: &mut Vec<Error>, path: &Path, source: &Value, of_volume: bool) {
     let resource = text(source, "resource");
@@ -107,26 +124,29 @@ pub(super) fn resource_field(errors: &mut Vec<Error>, path: &Path, source: &Valu
         errors.push(Error::required(&path.child("containerName"), ""));
     } else if resource.is_empty() {
         errors.push(Error::required(&path.child("resource"), ""));
-    } else if !RESOURCES.contains(&resource) && !resource.contains("hugepages-") {
+    } else if !RESOURCES.contains(&resource) && !of_huge_pages(resource) {
         errors.push(Error::not_supported(&path.child("resource"), resource, RESOURCES));
     }
-    let divisors: &[&str] = match resource.split_once('.') {
-        Some((_, "cpu")) => &["1m", "1"],
-        _ => &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"],
+    let what = match resource.split_once('.').map_or("", |(_, of)| of) {
+        "cpu" => "cpu",
+        "memory" => "memory",
+        "ephemeral-storage" => "local ephemeral storage",
+        _ if of_huge_pages(resource) => "hugepages",
+        _ => return,
+    };
+    let (divisors, shown): (&[&str], _) = match what {
+        "cpu" => (&["1m", "1"], "1m and 1".to_owned()),
+        _ => (&SIZES, SIZES.join(", ")),
     };
     let divisor = text(source, "divisor");
     if !matches!(divisor, "" | "0") && !divisors.contains(&divisor) {
-        let detail = match resource {
-            "limits.cpu" | "requests.cpu" => "only divisor's values 1m and 1 are supported with the cpu resource",
-            "limits.memory" | "requests.memory" => {
-                "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource"
-            }
-            _ => {
-                "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource"
-            }
-        };
+        let detail = format!("only divisor's values {shown} are supported with the {what} resource");
         errors.push(Error::invalid(&path.child("divisor"), resource, detail));
     }
+}
+
+fn of_huge_pages(resource: &str) -> bool {
+    resource.starts_with("requests.hugepages-") || resource.starts_with("limits.hugepages-")
 }
 
 /// What a file of a downward API volume may show.

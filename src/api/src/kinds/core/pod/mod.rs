@@ -9,6 +9,8 @@ mod defaults;
 mod env;
 mod probe;
 mod qos;
+mod resize;
+mod restart;
 mod status;
 mod table;
 mod update;
@@ -27,7 +29,8 @@ use crate::{Object, Strategy};
 pub(crate) use affinity::node_selector;
 pub(crate) use defaults::{pull_policy, reference, template as default_template};
 pub use qos::{qos, resources};
-pub use update::{prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize};
+pub use resize::{prepare as prepare_resize, validate as validate_resize};
+pub use update::{prepare_ephemeral_containers, validate_ephemeral_containers};
 pub(crate) use validation::validate_template;
 
 pub(super) struct Pod;

@@ -11,6 +11,14 @@ use crate::names;
 const HANDLERS: [&str; 5] = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
 
 pub(super) fn validate_all(errors: &mut Vec<Error>, path: &Path, c: &Value, grace: i64) {
+    if let Some(lifecycle) = some(c, "lifecycle") {
+        let path = &path.child("lifecycle");
+        for hook in ["postStart", "preStop"] {
+            if let Some(h) = some(lifecycle, hook) {
+                handler(errors, &path.child(hook), h, &["exec", "httpGet", "tcpSocket", "sleep"], grace);
+            }
+        }
+    }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = some(c, name) else { continue };
         let path = &path.child(name);
@@ -23,23 +31,16 @@ pub(super) fn validate_all(errors: &mut Vec<Error>, path: &Path, c: &Value, grac
         }
         if let Some(n) = some(probe, "terminationGracePeriodSeconds").and_then(Value::as_i64) {
             let at = path.child("terminationGracePeriodSeconds");
+            if n <= 0 {
+                errors.push(Error::invalid(&at, n, "must be greater than 0"));
+            }
             if name == "readinessProbe" {
                 errors.push(Error::invalid(&at, n, "must not be set for readinessProbes"));
-            } else if n <= 0 {
-                errors.push(Error::invalid(&at, n, "must be greater than 0"));
             }
         }
         let successes = number(probe, "successThreshold");
         if name != "readinessProbe" && successes != 1 {
             errors.push(Error::invalid(&path.child("successThreshold"), successes, "must be 1"));
-        }
-    }
-    if let Some(lifecycle) = some(c, "lifecycle") {
-        let path = &path.child("lifecycle");
-        for hook in ["postStart", "preStop"] {
-            if let Some(h) = some(lifecycle, hook) {
-                handler(errors, &path.child(hook), h, &["exec", "httpGet", "tcpSocket", "sleep"], grace);
-            }
         }
     }
 }
@@ -49,10 +50,13 @@ fn handler(errors: &mut Vec<Error>, path: &Path, h: &Value, allowed: &[&str], gr
     let [first, rest @ ..] = given.as_slice() else {
         return errors.push(Error::required(path, "must specify a handler type"));
     };
+    action(errors, &path.child(first), &h[*first], first, grace);
     let detail = "may not specify more than 1 handler type";
     errors.extend(rest.iter().map(|k| Error::forbidden(&path.child(k), detail)));
-    let (path, h) = (&path.child(first), &h[*first]);
-    match *first {
+}
+
+fn action(errors: &mut Vec<Error>, path: &Path, h: &Value, kind: &str, grace: i64) {
+    match kind {
         "exec" if items(h, "command").is_empty() => errors.push(Error::required(&path.child("command"), "")),
         "httpGet" => {
             if text(h, "path").is_empty() {

@@ -4,8 +4,7 @@ use serde_json::Value;
 
 use crate::field::{Error, Path};
 use crate::kinds::diff::diff;
-use crate::kinds::resources;
-use crate::kinds::tree::{entries, has, items, items_mut, number, same, some, text};
+use crate::kinds::tree::{entries, items, items_mut, number, same, some, text};
 use crate::strategy::{copy, set};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -20,7 +19,9 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
             return errors;
         }
     }
-    deadline(&mut errors, &path.child("activeDeadlineSeconds"), spec, was);
+    if deadline(&mut errors, &path.child("activeDeadlineSeconds"), spec, was) {
+        return errors;
+    }
     tolerations(&mut errors, &path.child("tolerations"), spec, was);
     let gates = path.child("schedulingGates");
     let known = items(was, "schedulingGates");
@@ -72,11 +73,13 @@ fn narrowed(errors: &mut Vec<Error>, path: &Path, munged: &mut Value, was: &Valu
         errors.push(Error::invalid(&list, new.clone(), detail));
     } else {
         for (i, (o, n)) in old.iter().zip(&new).enumerate() {
-            for key in ["matchExpressions", "matchFields"] {
-                if !items(n, key).starts_with(items(o, key)) {
-                    let detail = "only additions are allowed (no mutations or deletions)";
-                    errors.push(Error::invalid(&list.index(i), n.clone(), detail));
-                }
+            let keys = ["matchExpressions", "matchFields"];
+            let none = |t: &Value| keys.iter().all(|key| items(t, key).is_empty());
+            let kept = keys.iter().all(|key| items(n, key).starts_with(items(o, key)));
+            // a term without anything matches nothing, and is to stay like that
+            if !kept || none(o) && !none(n) {
+                let detail = "only additions are allowed (no mutations or deletions)";
+                errors.push(Error::invalid(&list.index(i), n.clone(), detail));
             }
         }
     }
@@ -88,17 +91,18 @@ fn narrowed(errors: &mut Vec<Error>, path: &Path, munged: &mut Value, was: &Valu
     }
 }
 
-fn deadline(errors: &mut Vec<Error>, path: &Path, spec: &Value, was: &Value) {
+/// Whether it grew: then nothing more is said.
+fn deadline(errors: &mut Vec<Error>, path: &Path, spec: &Value, was: &Value) -> bool {
     let get = |s: &Value| some(s, "activeDeadlineSeconds").and_then(Value::as_i64);
-    match (get(spec), get(was)) {
-        (Some(n), Some(o)) if n > o => {
-            errors.push(Error::invalid(path, n, "must be less than or equal to previous value"));
-        }
-        (None, Some(_)) => {
-            errors.push(Error::invalid(path, Value::Null, "must not update from a positive integer to nil value"));
-        }
-        _ => {}
+    let (now, before) = (get(spec), get(was));
+    let grew = now.zip(before).is_some_and(|(n, o)| n > o);
+    if grew {
+        errors.push(Error::invalid(path, now, "must be less than or equal to previous value"));
     }
+    if now.is_none() && before.is_some() {
+        errors.push(Error::invalid(path, Value::Null, "must not update from a positive integer to nil value"));
+    }
+    grew
 }
 
 /// Tolerations may be added, and their seconds changed.
@@ -153,59 +157,7 @@ pub fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Error> {
     errors
 }
 
-/// An update of `…/resize` changes resources and resize policies of containers alone.
-pub fn prepare_resize(new: &mut Value, old: &Value) {
-    keep_all_but(new, old, |spec, asked| {
-        for list in ["containers", "initContainers"] {
-            for c in items_mut(spec, list) {
-                let name = text(c, "name").to_owned();
-                if let Some(wanted) = items(asked, list).iter().find(|w| text(w, "name") == name) {
-                    copy(c, wanted, "resources");
-                    copy(c, wanted, "resizePolicy");
-                }
-            }
-        }
-    });
-}
-
-/// `ValidatePodResize`, as far as it does not depend on the node.
-pub fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let path = Path::root("spec");
-    if super::qos(new) != super::qos(old) {
-        let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.push(Error::invalid(&path, text(&new["status"], "qosClass"), detail));
-    }
-    let containers = path.child("containers");
-    for (i, c) in items(&new["spec"], "containers").iter().enumerate() {
-        let at = containers.index(i);
-        let at = at.child("resources");
-        resources::validate(&mut errors, &at, &c["resources"], resources::Of::Container);
-        let before = items(&old["spec"], "containers").iter().find(|o| o["name"] == c["name"]);
-        resized(&mut errors, &at, &c["resources"], before.map_or(&Value::Null, |o| &o["resources"]));
-    }
-    errors
-}
-
-/// Amounts of processor and memory may change, and nothing may go.
-fn resized(errors: &mut Vec<Error>, path: &Path, now: &Value, was: &Value) {
-    for key in ["limits", "requests"] {
-        if entries(was, key).any(|(resource, _)| !has(&now[key], resource)) {
-            errors.push(Error::forbidden(&path.child(key), &format!("resource {key} cannot be removed")));
-        }
-        let rest = |r: &Value| {
-            let mut all = r[key].clone();
-            set(&mut all, "cpu", None);
-            set(&mut all, "memory", None);
-            all
-        };
-        if !same(&rest(now), &rest(was)) {
-            errors.push(Error::forbidden(&Path::root("spec"), "only cpu and memory resources are mutable"));
-        }
-    }
-}
-
-fn keep_all_but(new: &mut Value, old: &Value, change: impl FnOnce(&mut Value, &Value)) {
+pub(super) fn keep_all_but(new: &mut Value, old: &Value, change: impl FnOnce(&mut Value, &Value)) {
     let asked = new.get("spec").cloned().unwrap_or_default();
     let metadata = new.get("metadata").cloned();
     *new = old.clone();
@@ -236,6 +188,14 @@ mod tests {
             assert_eq!(errors.is_empty(), want.is_empty(), "{pointer}: {errors:?}");
             assert!(errors.iter().all(|e| e.to_string().starts_with(want)), "{errors:?}");
         }
+        let mut old_deadline = old.clone();
+        old_deadline["spec"]["activeDeadlineSeconds"] = json!(5);
+        let mut new = old_deadline.clone();
+        new["spec"]["activeDeadlineSeconds"] = json!(6);
+        new["spec"]["nodeName"] = json!("n");
+        let errors = validate(&new, &old_deadline);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].to_string().ends_with("Invalid value: 6: must be less than or equal to previous value"));
         let mut new = old.clone();
         new["spec"]["hostNetwork"] = json!(false);
         assert!(validate(&new, &old).is_empty(), "zero is absent");
@@ -280,5 +240,14 @@ mod tests {
             assert_eq!(errors.is_empty(), want.is_empty(), "{key}: {errors:?}");
             assert!(errors.iter().all(|e| e.contains(want)), "{errors:?}");
         }
+        let gated = |term: Value| {
+            json!({"spec": {"schedulingGates": [{"name": "g.io/x"}], "containers": [],
+                "affinity": required(json!([term]))}})
+        };
+        let error = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]: \
+                     Invalid value: {\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"Exists\"}]}: \
+                     only additions are allowed (no mutations or deletions)";
+        let errors = validate(&gated(json!({"matchExpressions": [a]})), &gated(json!({})));
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [error], "it matched nothing");
     }
 }

@@ -2,14 +2,50 @@
 
 use serde_json::Value;
 
+use super::{claims, container};
 use crate::field::{Error, Path};
+use crate::kinds::resources;
 use crate::kinds::tree::{entries, flag, has, items, some, text};
 use crate::names;
 use crate::quantity::Quantity;
 
-pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
-    host(errors, path, spec);
-    os(errors, path, spec);
+/// `validateHostUsers`: a pod in a user namespace of its own shares none of the host's.
+pub(super) fn host_users(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    const DETAIL: &str = "when `hostUsers` is false";
+    if spec["hostUsers"] != false {
+        return;
+    }
+    for (key, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+        if flag(spec, key) {
+            errors.push(Error::forbidden(&path.child(shown), DETAIL));
+        }
+    }
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let all = path.child(list);
+        for (i, _) in items(spec, list).iter().enumerate().filter(|(_, c)| !items(c, "volumeDevices").is_empty()) {
+            errors.push(Error::forbidden(&all.index(i).child("volumeDevices"), DETAIL));
+        }
+    }
+}
+
+/// `validatePodHostName`
+pub(super) fn host_name(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    let Some(name) = some(spec, "hostnameOverride").and_then(Value::as_str) else { return };
+    let at = path.child("hostnameOverride");
+    if flag(spec, "setHostnameAsFQDN") {
+        errors.push(Error::forbidden(&at, "may not be specified when setHostnameAsFQDN is true"));
+    }
+    if flag(spec, "hostNetwork") {
+        errors.push(Error::forbidden(&at, "may not be specified when hostNetwork is true"));
+    }
+    if name.len() > 64 {
+        errors.push(Error::too_long(&at, 64));
+    }
+    errors.extend(names::dns_subdomain(name, false).into_iter().map(|e| Error::invalid(&at, name, e)));
+}
+
+/// `validateOverhead`
+pub(super) fn overhead(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     let overhead = path.child("overhead");
     for (name, amount) in entries(spec, "overhead") {
         if !Quantity::from_tree(amount).is_ok_and(|q| q.sign() >= 0) {
@@ -17,58 +53,36 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
             errors.push(Error::invalid(&overhead.key(name), amount.clone(), detail));
         }
     }
-    if let Some(name) = some(spec, "hostnameOverride").and_then(Value::as_str) {
-        let at = path.child("hostnameOverride");
-        if name.len() > 64 {
-            errors.push(Error::too_long(&at, 64));
-        }
-        errors.extend(names::dns_subdomain(name, false).into_iter().map(|e| Error::invalid(&at, name, e)));
-        if flag(spec, "hostNetwork") {
-            errors.push(Error::invalid(&at, name, "cannot specify hostnameOverride when hostNetwork is true"));
-        }
-        if flag(spec, "setHostnameAsFQDN") {
-            errors.push(Error::invalid(&at, name, "setHostnameAsFQDN and hostnameOverride cannot both be enabled"));
-        }
-    }
-    let context = path.child("securityContext");
-    for (key, values) in
-        [("supplementalGroupsPolicy", &["Merge", "Strict"]), ("seLinuxChangePolicy", &["MountOption", "Recursive"])]
-    {
-        let value = text(&spec["securityContext"], key);
-        if !value.is_empty() && !values.contains(&value) {
-            errors.push(Error::not_supported(&context.child(key), value, values));
-        }
-    }
 }
 
-/// A pod in a user namespace of its own shares none of the host's; sysctls of a namespace need one.
-fn host(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
-    if spec["hostUsers"] == false {
-        for (key, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
-            if flag(spec, key) {
-                errors.push(Error::forbidden(&path.child(shown), "when `pod.Spec.HostUsers` is false"));
+/// `validateFileKeyRefVolumes`: variables are read from files of empty directories.
+pub(super) fn files_of_env(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let all = path.child(list);
+        for (i, c) in items(spec, list).iter().enumerate() {
+            let at = all.index(i);
+            let at = at.child("env");
+            for (j, env) in items(c, "env").iter().enumerate() {
+                let Some(key) = some(&env["valueFrom"], "fileKeyRef") else { continue };
+                let (name, at) = (text(key, "volumeName"), at.index(j));
+                let (from, volume) =
+                    (at.child("valueFrom"), items(spec, "volumes").iter().find(|v| text(v, "name") == name));
+                let file = from.child("fileKeyRef");
+                let at = file.child("volumeName");
+                match volume {
+                    None => errors.push(Error::not_found(&at, name)),
+                    Some(v) if !has(v, "emptyDir") => {
+                        errors.push(Error::invalid(&at, name, "referenced volume must be of type emptyDir"));
+                    }
+                    Some(_) => {}
+                }
             }
-        }
-    }
-    let context = path.child("securityContext");
-    let list = context.child("sysctls");
-    for (i, sysctl) in items(&spec["securityContext"], "sysctls").iter().enumerate() {
-        let name = text(sysctl, "name").replace('/', ".");
-        let ipc =
-            ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|p| name.starts_with(p)) || name == "kernel.sem";
-        let at = list.index(i);
-        let at = at.child("name");
-        if ipc && flag(spec, "hostIPC") {
-            errors.push(Error::invalid(&at, text(sysctl, "name"), "may not be specified when 'hostIPC' is true"));
-        }
-        if name.starts_with("net.") && flag(spec, "hostNetwork") {
-            errors.push(Error::invalid(&at, text(sysctl, "name"), "may not be specified when 'hostNetwork' is true"));
         }
     }
 }
 
 /// `validateLinux` and `validateWindows`
-fn os(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+pub(super) fn os(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
     let containers = |errors: &mut Vec<Error>, keys: &[&str], detail: &str| {
         for list in ["containers", "initContainers", "ephemeralContainers"] {
             let all = path.child(list);
@@ -148,37 +162,51 @@ pub(super) fn validate_of_pod(errors: &mut Vec<Error>, path: &Path, spec: &Value
             }
         }
     }
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
+    for list in ["containers", "initContainers"] {
         let all = path.child(list);
         for (i, c) in items(spec, list).iter().enumerate() {
-            let image = text(c, "image");
-            if image.trim() != image {
-                let detail = "must not have leading or trailing whitespace";
-                errors.push(Error::invalid(&all.index(i).child("image"), image, detail));
-            }
+            container::trimmed_image(errors, &all.index(i), c);
         }
     }
 }
 
 /// `validatePodResources`: what the containers ask for together fits into what the pod asks for.
 pub(super) fn pod_resources(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
-    if has(&spec["resources"], "claims") {
-        errors.push(Error::forbidden(&path.child("claims"), "claims cannot be set for Resources at pod-level"));
+    let Some(own) = some(spec, "resources") else { return };
+    let path = &path.child("resources");
+    if text(&spec["os"], "name") == "windows" {
+        return errors.push(Error::forbidden(path, "may not be set for a windows pod"));
     }
+    if has(own, "claims") {
+        errors.push(Error::forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level"));
+    }
+    resources::validate(errors, path, own, resources::Of::Pod);
+    claims::named(errors, &path.child("claims"), items(own, "claims"), items(spec, "resourceClaims"));
     let requests = path.child("requests");
     for (name, sum) in super::qos::of_containers(spec, "requests") {
-        let own = &spec["resources"]["requests"][name];
+        let Some(own) = some(&spec["resources"]["requests"], name) else { continue };
         let amount = Quantity::from_tree(own).unwrap_or_default();
         if sum > amount {
             let detail = format!("must be greater than or equal to aggregate container requests of {sum}");
             errors.push(Error::invalid(&requests.key(name), amount.to_string(), detail));
         }
     }
+    let limits = path.child("limits");
+    for (name, sum) in
+        super::qos::of_containers(spec, "limits").into_iter().filter(|(n, _)| n.starts_with("hugepages-"))
+    {
+        let Some(own) = some(&spec["resources"]["limits"], name) else { continue };
+        let amount = Quantity::from_tree(own).unwrap_or_default();
+        if sum > amount {
+            let detail = format!("must be greater than or equal to aggregate container limits of {sum}");
+            errors.push(Error::invalid(&limits.key(name), amount.to_string(), detail));
+        }
+    }
     let containers = path.child("containers");
     for (i, c) in items(spec, "containers").iter().enumerate() {
         for (name, limit) in entries(&c["resources"], "limits") {
             let of = |v: &Value| Quantity::from_tree(v).ok();
-            if let (Some(limit), Some(whole)) = (of(limit), of(&spec["resources"]["limits"][name]))
+            if let (Some(limit), Some(whole)) = (of(limit), some(&own["limits"], name).and_then(of))
                 && limit > whole
             {
                 let at = containers.index(i);
@@ -191,11 +219,11 @@ pub(super) fn pod_resources(errors: &mut Vec<Error>, path: &Path, spec: &Value) 
 
 /// `ValidatePodCreate`: what holds for a new pod only.
 pub(super) fn validate_new(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
+    if !items(spec, "ephemeralContainers").is_empty() {
+        errors.push(Error::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
+    }
     if !text(spec, "nodeName").is_empty() && !items(spec, "schedulingGates").is_empty() {
         let detail = "cannot be set until all schedulingGates have been cleared";
         errors.push(Error::forbidden(&path.child("nodeName"), detail));
-    }
-    if !items(spec, "ephemeralContainers").is_empty() {
-        errors.push(Error::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
     }
 }
