@@ -11,7 +11,7 @@ mod check;
 mod custom;
 mod load;
 
-pub use check::{check, check_metadata};
+pub use check::{check, check_metadata, drop_empty};
 pub use load::{Ref, find, find_kind};
 
 /// The schema of a kind: a built-in type's, or a custom resource's.
@@ -33,6 +33,12 @@ impl Schema<'_> {
         match self {
             Schema::Type(t) => check(t, tree),
             Schema::Custom(s) => custom::check(s, tree),
+        }
+    }
+    /// [`drop_empty`], of what Go has a type for.
+    pub fn drop_empty(self, tree: &mut Value) {
+        if let Schema::Type(t) = self {
+            drop_empty(t, tree);
         }
     }
 }

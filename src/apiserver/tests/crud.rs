@@ -227,6 +227,26 @@ fn deployment() -> Value {
 }
 
 #[tokio::test]
+async fn what_go_leaves_out_changes_nothing() {
+    let c = Cluster::start().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let with = |env: Value| {
+        json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template":
+            {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i", "env": env}]}}}})
+    };
+    let made = c.made(path, with(json!([]))).await;
+    assert_eq!(made["spec"]["template"]["spec"]["containers"][0].get("env"), None);
+    let one = format!("{path}/d");
+    let put = c.json("PUT", &one, with(Value::Null)).await.json();
+    let delete = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "env": []}]}}}});
+    let kind = [("content-type", "application/strategic-merge-patch+json")];
+    let patched = c.send("PATCH", &one, &kind, delete.to_string()).await.json();
+    for tree in [put, patched] {
+        assert_eq!(tree["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"], "{tree}");
+    }
+}
+
+#[tokio::test]
 async fn status_and_scale_are_views_of_one_object() {
     let c = Cluster::start().await;
     let made = c.made(DEPLOYMENTS, deployment()).await;

@@ -85,6 +85,29 @@ pub fn check_metadata(tree: &mut Value, path: &str) -> Result<Vec<String>, Strin
     Ok(checker.unknown)
 }
 
+/// Removes the empty lists and maps that Go's encoder leaves out (`omitempty`): an object reads the same whether a manifest says
+/// `env: []` or nothing, and a Go client that writes back what it read changes nothing.
+pub fn drop_empty(schema: &'static Type, tree: &mut Value) {
+    let Value::Object(o) = tree else { return };
+    let meta = schema.name.ends_with(".meta.v1.ObjectMeta");
+    o.retain(|key, v| {
+        let Some(field) = schema.field(key) else { return true };
+        drop_within(&field.shape, v);
+        let list = matches!(field.shape, Shape::List(_) | Shape::Map(_));
+        // of managed fields no entries mean something: they are taken away
+        !list || field.required || !is_empty(v) || meta && key == "managedFields"
+    });
+}
+
+fn drop_within(shape: &Shape, v: &mut Value) {
+    match (shape, v) {
+        (Shape::Object(t), v @ Value::Object(_)) => drop_empty(t.get(), v),
+        (Shape::List(of), Value::Array(list)) => list.iter_mut().for_each(|item| drop_within(of, item)),
+        (Shape::Map(of), Value::Object(map)) => map.values_mut().for_each(|item| drop_within(of, item)),
+        _ => {}
+    }
+}
+
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 struct Checker {
@@ -317,6 +340,20 @@ mod tests {
             checked("io.k8s.api.coordination.v1.Lease", json!({"spec": {"renewTime": "2020-01-02T03:04:05Z"}}))
                 .unwrap();
         assert_eq!(lease["spec"]["renewTime"], "2020-01-02T03:04:05.000000Z");
+    }
+
+    #[test]
+    fn what_is_empty_is_as_if_it_were_not_there() {
+        let mut pod = json!({"metadata": {"name": "a", "managedFields": []}, "spec": {"containers": [], "volumes": [],
+            "initContainers": [{"name": "c", "env": [], "args": [""], "resources": {"limits": {}}, "securityContext": {}}],
+            "nodeSelector": {}, "affinity": {"podAffinity": {}}}});
+        drop_empty(super::super::find(POD).unwrap(), &mut pod);
+        assert_eq!(
+            pod,
+            json!({"metadata": {"name": "a", "managedFields": []}, "spec": {"containers": [],
+                "initContainers": [{"name": "c", "args": [""], "resources": {}, "securityContext": {}}],
+                "affinity": {"podAffinity": {}}}})
+        );
     }
 
     #[test]

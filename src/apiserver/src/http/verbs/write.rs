@@ -24,7 +24,10 @@ async fn take(
     let bytes = input::read(request).await?;
     let decoded = input::document(&bytes, format, &served.kind.kind, validation)?;
     let mut warnings = Vec::new();
-    let tree = input::object(served, decoded, validation, &mut warnings)?;
+    let mut tree = input::object(served, decoded, validation, &mut warnings)?;
+    if let Some(schema) = served.schema() {
+        schema.drop_empty(&mut tree);
+    }
     Ok((attributes, tree, warnings))
 }
 
