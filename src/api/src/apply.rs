@@ -301,6 +301,16 @@ fn nothing() -> Value {
     Value::Object(Map::new())
 }
 
+/// What is said of a configuration with fields that its schema does not know, whatever validation is asked for. `unknown` are
+/// [`crate::decode`]'s texts, `config` is what is left.
+pub fn undeclared(schema: Schema<'_>, config: &Value, unknown: &[String]) -> Status {
+    let bare = |text: &'_ String| text.trim_start_matches("unknown field ").trim_matches('"').to_owned();
+    let said = |text| format!("{}: field not declared in schema", walk::shown(Node::root(schema), config, &bare(text)));
+    let mut problems: Vec<String> = unknown.iter().map(said).collect();
+    problems.sort();
+    untyped("patch", config, &problems)
+}
+
 fn untyped(which: &str, config: &Value, problems: &[String]) -> Status {
     let text = |key: &str| config["metadata"][key].as_str().unwrap_or_default();
     let (version, kind) =

@@ -153,3 +153,22 @@ async fn what_an_applier_may_not_say() {
     assert_eq!(last.code, 200, "{}", last.text());
     assert_eq!(c.get(&one).await.code, 404);
 }
+
+#[tokio::test]
+async fn what_no_schema_knows_is_refused_whatever_validation_is_asked_for() {
+    let c = Cluster::start().await;
+    let mut tree = deployment(json!({}));
+    tree["spec"]["template"]["spec"]["containers"][0]["iamge"] = json!("j");
+    for validation in ["", "Strict", "Warn", "Ignore"] {
+        let path = format!("{APPS}/d?fieldManager=app&fieldValidation={validation}");
+        let want = "failed to create typed patch object (/d; apps/v1, Kind=Deployment): \
+                    .spec.template.spec.containers[name=\"c\"].iamge: field not declared in schema";
+        assert_eq!(apply(&c, &path, &tree).await.failure(), (500, want.into()));
+    }
+    tree["spec"]["template"]["spec"]["tolerations"] = json!([{"kye": "x"}]);
+    let (_, message) = apply(&c, &format!("{APPS}/d?fieldManager=app"), &tree).await.failure();
+    assert!(
+        message.contains("errors:\n") && message.contains("\n  .spec.template.spec.tolerations[0].kye: "),
+        "{message}"
+    );
+}

@@ -52,6 +52,26 @@ fn look(node: Node, v: &Value, duplicates: bool, path: &mut String, out: &mut Ve
     }
 }
 
+/// A path as decoding shows it, `spec.containers[0].x`, in the way of this module: `.spec.containers[name="c"].x`.
+pub(super) fn shown(root: Node, tree: &Value, path: &str) -> String {
+    let (mut out, mut node, mut at) = (String::new(), Some(root), tree);
+    for step in path.split('.') {
+        let (key, places) = step.split_once('[').unwrap_or((step, ""));
+        out.push('.');
+        out.push_str(key);
+        (node, at) = (node.and_then(|n| n.child(key)), &at[key]);
+        for i in places.split('[').filter_map(|i| i.trim_end_matches(']').parse::<usize>().ok()) {
+            let item = &at[i];
+            match node.filter(|n| n.is_list()).and_then(|n| n.name(item).ok()) {
+                Some(element) => out.push_str(&set::shown(&element)),
+                None => out.push_str(&format!("[{i}]")),
+            }
+            (node, at) = (node.map(Node::item), item);
+        }
+    }
+    out
+}
+
 /// `TypedValue.ToFieldSet` of a whole tree. Nobody owns the root itself.
 pub(super) fn fields(node: Node, v: &Value) -> Set {
     Set { owned: false, ..below(node, v) }
