@@ -1,12 +1,13 @@
 //! Where a pod may run: affinity and topology spread constraints.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::{Error, Path};
 use crate::kinds::metadata::label_name;
-use crate::kinds::tree::{has, items, number, text};
+use crate::kinds::tree::{child, has, items, items_mut, number, text};
 use crate::kinds::workload::validate_label_selector;
 use crate::names;
+use crate::strategy::set;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -134,6 +135,7 @@ fn pod_term(errors: &mut Vec<Error>, path: &Path, term: &Value) {
         label_keys(errors, &path.child(key), items(term, key), &term["labelSelector"]);
     }
     let (keys, list) = (items(term, "matchLabelKeys"), path.child("matchLabelKeys"));
+    twice(errors, path, keys, &term["labelSelector"]);
     for (i, key) in keys.iter().enumerate().filter(|(_, k)| items(term, "mismatchLabelKeys").contains(k)) {
         errors.push(Error::invalid(&list.index(i), key.clone(), "exists in both matchLabelKeys and mismatchLabelKeys"));
     }
@@ -147,6 +149,46 @@ fn label_keys(errors: &mut Vec<Error>, path: &Path, keys: &[Value], selector: &V
     for (i, key) in keys.iter().filter_map(Value::as_str).enumerate() {
         label_name(errors, &path.index(i), key);
     }
+}
+
+/// Keys that the selector had of its own, beside what they were made into. Upstream's path is as odd.
+fn twice(errors: &mut Vec<Error>, path: &Path, keys: &[Value], selector: &Value) {
+    let expressions = items(selector, "matchExpressions");
+    for (n, e) in expressions.iter().enumerate() {
+        let key = text(e, "key");
+        let before = has(&selector["matchLabels"], key) || expressions[..n].iter().any(|o| text(o, "key") == key);
+        if let Some(i) = keys.iter().rposition(|k| k == key).filter(|_| before) {
+            errors.push(Error::invalid(&path.index(i), key, "exists in both matchLabelKeys and labelSelector"));
+        }
+    }
+}
+
+/// `applyMatchLabelKeysAndMismatchLabelKeys`: label keys become requirements, by the labels of the pod itself.
+pub(super) fn merge_label_keys(pod: &mut Value) {
+    let labels = pod["metadata"]["labels"].clone();
+    let apply = |of: &mut Value| {
+        let wanted: Vec<Value> = [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")]
+            .into_iter()
+            .flat_map(|(key, operator)| items(of, key).iter().map(move |k| (k.clone(), operator)))
+            .filter_map(|(key, operator)| {
+                let value = labels.get(key.as_str()?)?;
+                Some(json!({"key": key, "operator": operator, "values": [value]}))
+            })
+            .collect();
+        let Some(selector) = child(of, "labelSelector").filter(|_| !wanted.is_empty()) else { return };
+        let mut all = items(selector, "matchExpressions").to_vec();
+        all.extend(wanted);
+        set(selector, "matchExpressions", Some(all.into()));
+    };
+    let Some(spec) = child(pod, "spec") else { return };
+    if let Some(affinity) = child(spec, "affinity") {
+        for kind in ["podAffinity", "podAntiAffinity"] {
+            let Some(of) = child(affinity, kind) else { continue };
+            items_mut(of, PREFERRED).iter_mut().filter_map(|p| child(p, "podAffinityTerm")).for_each(apply);
+            items_mut(of, REQUIRED).iter_mut().for_each(apply);
+        }
+    }
+    items_mut(spec, "topologySpreadConstraints").iter_mut().for_each(apply);
 }
 
 /// `validateTopologySpreadConstraints`
@@ -187,13 +229,7 @@ pub(super) fn spread(errors: &mut Vec<Error>, path: &Path, constraints: &[Value]
         }
         let (keys, list) = (items(c, "matchLabelKeys"), path.child("matchLabelKeys"));
         label_keys(errors, &list, keys, &c["labelSelector"]);
-        let selected = |key: &str| {
-            let expressions = items(&c["labelSelector"], "matchExpressions");
-            has(&c["labelSelector"]["matchLabels"], key) || expressions.iter().any(|e| text(e, "key") == key)
-        };
-        for (i, key) in keys.iter().filter_map(Value::as_str).enumerate().filter(|(_, k)| selected(k)) {
-            errors.push(Error::invalid(&list.index(i), key, "exists in both matchLabelKeys and labelSelector"));
-        }
+        twice(errors, path, keys, &c["labelSelector"]);
         validate_label_selector(errors, &path.child("labelSelector"), &c["labelSelector"]);
     }
 }

@@ -49,6 +49,7 @@ impl Strategy for Pod {
             }]);
         }
         set(pod, "status", Some(status));
+        affinity::merge_label_keys(pod);
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {

@@ -97,7 +97,7 @@ fn validate_spec(errors: &mut Vec<Error>, path: &Path, spec: &Value, of_mirror: 
         let supported = &["linux", "windows"];
         let (name, at) = (text(os, "name"), path.child("os"));
         if name.is_empty() {
-            errors.push(Error::required(&at.child("name"), "cannot be empty"));
+            errors.push(Error::required(&at.child("name"), ""));
         } else if !supported.contains(&name) {
             errors.push(Error::not_supported(&at, name, supported));
         }
@@ -457,6 +457,7 @@ mod tests {
                 },
                 "spec.resources: Forbidden: may not be set for a windows pod",
             ),
+            (|s| s["os"] = json!({"name": ""}), "spec.os.name: Required value"),
             (
                 |s| s["os"] = json!({"name": "x"}),
                 "spec.os: Unsupported value: \"x\": supported values: \"linux\", \"windows\"",
@@ -506,6 +507,39 @@ mod tests {
         for (i, (change, want)) in cases.iter().enumerate() {
             assert_eq!(problems(change).join("; "), *want, "{i}");
         }
+    }
+
+    #[test]
+    fn label_keys_become_requirements() {
+        let made = |selector: Value| {
+            let term = json!({"topologyKey": "z", "labelSelector": selector, "matchLabelKeys": ["a", "gone"], "mismatchLabelKeys": ["b"]});
+            let spread = json!({"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector, "matchLabelKeys": ["a"]});
+            let mut pod = json!({"metadata": {"name": "p", "labels": {"a": "x", "b": "y"}}, "spec": {
+                "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}},
+                "topologySpreadConstraints": [spread], "containers": [{"name": "a", "image": "x"}]}});
+            super::super::Pod.default(&mut pod);
+            super::super::Pod.prepare_create(&mut pod);
+            pod
+        };
+        let expression =
+            |key: &str, operator: &str, value: &str| json!({"key": key, "operator": operator, "values": [value]});
+        let pod = made(json!({}));
+        assert_eq!(
+            pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"],
+            json!({"matchExpressions": [expression("a", "In", "x"), expression("b", "NotIn", "y")]})
+        );
+        let selector = &pod["spec"]["topologySpreadConstraints"][0]["labelSelector"];
+        assert_eq!(*selector, json!({"matchExpressions": [expression("a", "In", "x")]}));
+        assert_eq!(validate(&pod), []);
+        let texts: Vec<String> =
+            validate(&made(json!({"matchLabels": {"a": "x"}}))).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                r#"spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0][0]: Invalid value: "a": exists in both matchLabelKeys and labelSelector"#,
+                r#"spec.topologySpreadConstraints[0][0]: Invalid value: "a": exists in both matchLabelKeys and labelSelector"#,
+            ]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod validation;
 use serde_json::{Value, json};
 
 use crate::field;
-use crate::kinds::tree::{items, items_mut, made, or, or_zero, text};
+use crate::kinds::tree::{child, items, items_mut, made, or, or_zero, text};
 use crate::strategy::{Column, copy, set};
 use crate::{Strategy, names};
 
@@ -40,6 +40,12 @@ impl Strategy for Service {
         }
         if kind == "LoadBalancer" {
             or(spec, "allocateLoadBalancerNodePorts", true);
+            let points = child(service, "status").and_then(|s| child(s, "loadBalancer"));
+            for point in points.map(|b| items_mut(b, "ingress")).unwrap_or_default() {
+                if !text(point, "ip").is_empty() {
+                    or(point, "ipMode", "VIP");
+                }
+            }
         }
     }
 
@@ -59,10 +65,13 @@ impl Strategy for Service {
     }
 
     fn validate(&self, service: &Value) -> Vec<field::Error> {
-        validation::validate(service)
+        validation::validate(service, None)
     }
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+    fn check_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
         validation::validate_update(new, old)
+    }
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<field::Error> {
+        validation::validate_status(new, old)
     }
 
     /// `RelaxedServiceNameValidation` is on in v1.36: a label may start with a digit.
@@ -109,6 +118,12 @@ mod tests {
         let mut s = json!({"spec": {"type": "LoadBalancer", "sessionAffinity": "ClientIP", "ports": []}});
         Service.default(&mut s);
         assert_eq!(s["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
+        s["status"] = json!({"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}, {"hostname": "a"}]}});
+        Service.default(&mut s);
+        assert_eq!(
+            s["status"]["loadBalancer"]["ingress"],
+            json!([{"ip": "10.0.0.1", "ipMode": "VIP"}, {"hostname": "a"}])
+        );
         assert_eq!(s["spec"]["externalTrafficPolicy"], "Cluster");
         assert_eq!(s["spec"]["allocateLoadBalancerNodePorts"], true);
     }
