@@ -219,35 +219,39 @@ fn settle(all: &mut [Entry], changes: &Changes, force: bool) -> Result<(), Confl
 
 /// Records a creation that was no apply: all that is set belongs to `writer`, but what the entries that it brings give to others.
 pub fn record_new<'a>(schema: impl Into<Schema<'a>>, new: &mut Value, writer: &Writer) {
+    let root = Node::root(schema.into());
+    let changes = changed(root, &nothing(), new, writer);
     let mut all = entry::base(&Value::Null, new, "");
-    update(Node::root(schema.into()), &nothing(), new, &mut all, writer);
-    entry::cap(&mut all);
+    update(&mut all, changes, writer);
     entry::write(new, all);
 }
 
 /// Records an update that was no apply, if somebody owns something of the object, or if it brings entries of its own: what
 /// changed belongs to `writer`. `new.metadata.managedFields` is replaced by what it must be.
 pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, writer: &Writer) {
+    let root = Node::root(schema.into());
+    let changes = changed(root, live, new, writer);
     let mut all = entry::base(live, new, writer.subresource);
     if !all.is_empty() {
-        let root = Node::root(schema.into());
         reconcile(root, &mut all, live);
-        update(root, live, new, &mut all, writer);
-        entry::cap(&mut all);
+        update(&mut all, changes, writer);
     }
     entry::write(new, all);
 }
 
-/// `Updater.Update`
-fn update(root: Node, live: &Value, new: &Value, all: &mut Vec<Entry>, writer: &Writer) {
+/// What `writer` has done, as far as it can be owned.
+fn changed(root: Node, live: &Value, new: &Value, writer: &Writer) -> Changes {
     let mut changes = walk::compare(root, live, new);
-    changes.each(|set| writer.reset(root, set));
-    if changes.is_empty() {
-        return;
-    }
+    changes.each(|set| *set = writer.own(root, std::mem::take(set)));
+    changes
+}
+
+/// `Updater.Update`
+fn update(all: &mut Vec<Entry>, changes: Changes, writer: &Writer) {
+    all.iter_mut().filter(|e| changes.touches(e) || e.is(writer, false)).for_each(Entry::open);
     // forced, it cannot fail
     let _ = settle(all, &changes, true);
-    let written = writer.own(root, changes.written().into_owned());
+    let written = changes.into_written();
     if written.is_empty() {
         return;
     }
@@ -258,6 +262,7 @@ fn update(root: Node, live: &Value, new: &Value, all: &mut Vec<Entry>, writer: &
         }
         None => all.push(Entry::new(writer, false, written)),
     }
+    entry::cap(all);
 }
 
 /// Makes sets of fields those of today's schema: what has become atomic is owned as a whole, what has been, by its fields
@@ -267,6 +272,7 @@ fn reconcile(root: Node, all: &mut [Entry], live: &Value) {
     if !root.is_custom() {
         return;
     }
+    all.iter_mut().for_each(Entry::open);
     let owned = all.iter().fold(Set::default(), |owned, e| owned.union(&e.fields));
     all.iter_mut().for_each(|e| fit(root, &mut e.fields, &owned, live));
 }

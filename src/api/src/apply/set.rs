@@ -63,7 +63,7 @@ impl Set {
     pub fn from_value(v: &Value) -> Option<Set> {
         Set::read(v, MAX_DEPTH, &canonical)
     }
-    /// The same of what [`Set::to_value`] made.
+    /// The same of what [`Set::into_value`] made.
     pub fn from_own(v: &Value) -> Option<Set> {
         Set::read(v, MAX_DEPTH, &|element| Some(element.to_owned()))
     }
@@ -81,8 +81,8 @@ impl Set {
         }
         Some(set)
     }
-    pub fn to_value(&self) -> Value {
-        let mut out: Map<String, Value> = self.children.iter().map(|(e, c)| (e.clone(), c.to_value())).collect();
+    pub fn into_value(self) -> Value {
+        let mut out: Map<String, Value> = self.children.into_iter().map(|(e, c)| (e, c.into_value())).collect();
         if self.owned && !out.is_empty() {
             out.insert(".".into(), Value::Object(Map::new()));
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
+use super::entry::Entry;
 use super::node::Node;
 use super::set::{self, Set};
 
@@ -135,6 +136,17 @@ impl Changes {
             (_, true) => Cow::Borrowed(&self.modified),
             _ => Cow::Owned(self.modified.union(&self.added)),
         }
+    }
+    pub fn into_written(self) -> Set {
+        match self.modified.is_empty() {
+            true => self.added,
+            false => self.written().into_owned(),
+        }
+    }
+    /// Whether any of it can be the entry's: looks no deeper than the first level.
+    pub fn touches(&self, entry: &Entry) -> bool {
+        let sets = [&self.added, &self.removed, &self.modified];
+        sets.iter().flat_map(|set| set.children.keys()).any(|element| entry.may_own(element))
     }
     pub fn each(&mut self, change: impl Fn(&mut Set)) {
         for set in [&mut self.added, &mut self.removed, &mut self.modified] {

@@ -291,7 +291,7 @@ fn metadata_outlives_what_was_applied_in_it() {
 fn field_sets_are_read_as_they_are_written() {
     let set =
         json!({"f:a": {".": {}, "f:b": {}}, "f:c": {"k:{\"port\":1,\"protocol\":\"TCP\"}": {}, "v:1": {}, "i:0": {}}});
-    assert_eq!(Set::from_value(&set).unwrap().to_value(), set);
+    assert_eq!(Set::from_value(&set).unwrap().into_value(), set);
     let spaced = json!({"f:c": {"k:{\"protocol\": \"TCP\", \"port\":1}": {}}});
     assert_eq!(Set::from_value(&spaced).unwrap().paths(), [".c[port=1,protocol=\"TCP\"]"]);
     for bad in
