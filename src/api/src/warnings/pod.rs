@@ -189,10 +189,14 @@ fn environment(out: &mut Vec<String>, path: &Path<'_>, env: &[Value]) {
     }
 }
 
+/// Where a port is said, and which of the host's it is: path, port, address.
+type HostPort = (String, i64, String);
+
 /// The ports of all containers of a pod, which share them.
 #[derive(Default)]
 struct Ports {
-    seen: HashMap<(i64, String), Vec<(String, i64, String)>>,
+    /// By number and protocol.
+    seen: HashMap<(i64, String), Vec<HostPort>>,
     said: Vec<String>,
 }
 

@@ -69,7 +69,7 @@ fn elsewhere(served: &mut Vec<Served>, all: &[Aggregated]) {
             let text = |key: &str| r[key].as_str().unwrap_or_default();
             let (name, kind) = (text("name"), text("kind"));
             let known = served.iter().any(|s| s.resource.group == a.group && s.kind == kind);
-            if known || name.is_empty() || name.contains('/') || !["list", "watch", "delete"].iter().all(|v| can(v)) {
+            if known || name.is_empty() || name.contains('/') || !["list", "watch", "delete"].iter().all(can) {
                 continue;
             }
             let (resource, kind) = (Gvr::new(&a.group, &a.version, name), kind.to_owned());
