@@ -87,6 +87,25 @@ mod tests {
             ),
             ["spec.limited.limitResponse.queuing.handSize: Invalid value: 9: should not be greater than queues (4)"]
         );
+        let queuing = |hand: i64, queues: i64| {
+            let queuing = json!({"handSize": hand, "queues": queues});
+            level(json!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": queuing}}}))
+                .join("; ")
+        };
+        let at = "spec.limited.limitResponse.queuing";
+        assert_eq!(
+            queuing(8, -1),
+            format!(
+                "{at}.queues: Invalid value: -1: must be positive; {at}.handSize: Invalid value: 8: should not be greater than queues (-1)"
+            )
+        );
+        assert_eq!(queuing(10, 64), "");
+        assert_eq!(
+            queuing(15, 17),
+            format!(
+                "{at}.handSize: Invalid value: 15: required entropy bits of deckSize 17 and handSize 15 should not be greater than 60"
+            )
+        );
     }
 
     #[test]

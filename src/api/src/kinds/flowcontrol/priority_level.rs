@@ -144,22 +144,27 @@ fn limits(errors: &mut Vec<Error>, path: &Path, limited: &Value) {
     }
 }
 
+/// `priorityLevelConfigurationQueuingMaxQueues`
+const MOST_QUEUES: i64 = 10_000_000;
+
 /// `ValidatePriorityLevelQueuingConfiguration`
 fn queues(errors: &mut Vec<Error>, path: &Path, queuing: &Value) {
     let of = |key: &str| number(queuing, key);
     let (queues, hand) = (of("queues"), of("handSize"));
-    for key in ["queueLengthLimit", "queues", "handSize"] {
+    for (key, most) in [("queueLengthLimit", i64::MAX), ("queues", MOST_QUEUES)] {
+        let at = path.child(key);
         if of(key) <= 0 {
-            errors.push(Error::invalid(&path.child(key), of(key), "must be positive"));
+            errors.push(Error::invalid(&at, of(key), "must be positive"));
+        } else if of(key) > most {
+            errors.push(Error::invalid(&at, of(key), format!("must not be greater than {most}")));
         }
     }
-    if queues > 10_000_000 {
-        errors.push(Error::invalid(&path.child("queues"), queues, "must not be greater than 10000000"));
-    }
-    if hand > 0 && queues > 0 && hand > queues {
+    if hand <= 0 {
+        errors.push(Error::invalid(&path.child("handSize"), hand, "must be positive"));
+    } else if hand > queues {
         let detail = format!("should not be greater than queues ({queues})");
         errors.push(Error::invalid(&path.child("handSize"), hand, detail));
-    } else if hand > 0 && queues > 0 && (0..hand).map(|i| ((queues - i) as f64).log2().ceil()).sum::<f64>() > 60.0 {
+    } else if ((queues as f64).log2() * hand as f64).ceil() > 60.0 {
         let detail =
             format!("required entropy bits of deckSize {queues} and handSize {hand} should not be greater than 60");
         errors.push(Error::invalid(&path.child("handSize"), hand, detail));
