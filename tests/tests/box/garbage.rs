@@ -7,7 +7,7 @@ use tests::{Cx, SOON};
 use super::crud::names;
 
 pub fn trials() -> Vec<Trial> {
-    crate::trials!(ControlPlane: background, foreground, orphan, absent_owner, namespaces)
+    crate::trials!(ControlPlane: background, foreground, orphan, absent_owner, namespaces, used_claims)
 }
 
 /// An owner and its dependent; the owner's uid.
@@ -85,4 +85,20 @@ async fn namespaces(cx: Cx) {
     cx.api.merge(&format!("{path}/configmaps/a"), json!({"metadata": {"finalizers": null}})).await;
     cx.api.gone(&path, SOON).await;
     cx.api.try_delete("/api/v1/namespaces/default", None).await.refused(403, "Forbidden");
+}
+
+/// A claim that a pod uses outlives its deletion.
+async fn used_claims(cx: Cx) {
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Mi"}}});
+    let (claim, pods) = (cx.core("persistentvolumeclaims/c"), cx.core("pods"));
+    let made = cx.api.post(&cx.core("persistentvolumeclaims"), json!({"metadata": {"name": "c"}, "spec": spec})).await;
+    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
+    let spec = json!({"nodeName": "nowhere", "volumes": [volume], "containers": [{"name": "c", "image": "i"}]});
+    cx.api.post(&pods, json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    cx.api.delete(&claim).await;
+    let held = cx.api.get(&claim).await;
+    assert!(held["metadata"]["deletionTimestamp"].is_string(), "{held}");
+    cx.api.try_delete(&format!("{pods}/p"), Some(&json!({"gracePeriodSeconds": 0}))).await.ok();
+    cx.api.gone(&claim, SOON).await;
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::{Api, Cx, SOON, Server};
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = crate::trials!(ControlPlane: too_much, stolen_node, health, metrics);
+    let mut trials = crate::trials!(ControlPlane: too_much, stolen_node, health, metrics, pod_security);
     trials.push(Trial::test("guard::audit_log", || on_its_own(&[], audit_log)));
     trials.push(Trial::test("guard::secrets_at_rest", || on_its_own(&["--secrets-encryption"], secrets_at_rest)));
     let flag = &["--service-account-token-secrets"];
@@ -187,4 +187,26 @@ async fn metrics(cx: Cx) {
     ] {
         assert!(text.lines().any(|l| l.starts_with(family)), "{family} is not in\n{text}");
     }
+}
+
+async fn pod_security(cx: Cx) {
+    let namespace = format!("/api/v1/namespaces/{}", cx.ns);
+    let label = |level: &str| json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+    let pod = |name: &str| json!({"metadata": {"name": name}, "spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]}});
+    cx.api.post(&cx.core("pods"), pod("before")).await;
+    let merge = "application/merge-patch+json";
+    let wrong = cx.api.try_patch(&namespace, merge, &label("strict")).await;
+    assert!(wrong.message().ends_with("must be one of privileged, baseline, restricted"), "{}", wrong.message());
+    let tightened = cx.api.try_patch(&namespace, merge, &label("baseline")).await;
+    assert!(tightened.warnings().iter().any(|w| w.contains("before: host namespaces")), "{:?}", tightened.warnings());
+    let refused = cx.api.try_post(&cx.core("pods"), &pod("after")).await;
+    let want =
+        "pods \"after\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)";
+    assert_eq!((refused.code.as_u16(), refused.message()), (403, want));
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pod("x")["spec"]});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let made =
+        cx.api.try_post(&cx.of("apps/v1", "deployments"), &json!({"metadata": {"name": "d"}, "spec": spec})).await;
+    assert!(made.warnings().iter().any(|w| w.contains("would violate PodSecurity")), "{:?}", made.warnings());
+    made.ok();
 }
