@@ -71,6 +71,7 @@ struct Leniency {
     review_versions: bool,
     names: bool,
     conditions: bool,
+    selectors: bool,
 }
 
 impl Leniency {
@@ -83,10 +84,20 @@ impl Leniency {
                 !all.is_empty() && !all.iter().any(is_spoken)
             }),
             names: old.iter().any(|h| !names.insert(text(h, "name"))),
+            selectors: old.iter().any(|h| !selectors(&Path::nil(), h).is_empty()),
             conditions: old.len() == new.len()
                 && old.iter().zip(new).all(|(o, n)| same(&o["matchConditions"], &n["matchConditions"])),
         }
     }
+}
+
+/// What is wrong with the selectors of a webhook.
+fn selectors(path: &Path, hook: &Value) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for key in ["namespaceSelector", "objectSelector"] {
+        validate_label_selector(&mut errors, &path.child(key), &hook[key]);
+    }
+    errors
 }
 
 fn is_spoken(version: &Value) -> bool {
@@ -135,9 +146,12 @@ impl Webhooks {
             let detail = "the timeout value must be between 1 and 30 seconds";
             errors.push(Error::invalid(&path.child("timeoutSeconds"), timeout, detail));
         }
-        for key in ["namespaceSelector", "objectSelector"] {
-            validate_label_selector(errors, &path.child(key), &hook[key]);
+        let mut wrong = selectors(path, hook);
+        if lenient.is_some_and(|l| l.selectors) {
+            // values that no label has may stay, and come
+            wrong.retain(|e| !e.field.contains(".values["));
         }
+        errors.extend(wrong);
         if self.mutating {
             one_of(errors, path, hook, "reinvocationPolicy", &REINVOCATION_POLICIES, false);
         }
@@ -369,5 +383,11 @@ mod tests {
         let mut old = hook();
         old["sideEffects"] = json!("Unknown");
         assert!(errors(json!([old.clone()]), Some(json!([old]))).is_empty(), "what was so before may stay so");
+        let mut old = hook();
+        old["objectSelector"] = json!({"matchExpressions": [{"key": "k", "operator": "In", "values": ["-"]}]});
+        let at = "webhooks[0].objectSelector.matchExpressions[0].values[0]: Invalid value: \"-\"";
+        assert!(errors(json!([old]), Some(json!([hook()])))[0].starts_with(at));
+        assert!(errors(json!([old]), None)[0].starts_with(at));
+        assert_eq!(errors(json!([old.clone()]), Some(json!([old]))), Vec::<String>::new());
     }
 }
