@@ -8,8 +8,8 @@ mod authorizer;
 pub mod certificates;
 mod conditions;
 mod counts;
+mod default_class;
 mod extension;
-mod ingress_class;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -21,7 +21,6 @@ mod rules;
 mod runtime_class;
 mod scene;
 mod service_account;
-mod storage_class;
 mod storage_protection;
 mod token_secret;
 mod toleration_seconds;
@@ -149,9 +148,9 @@ pub fn plugins(lookup: &Arc<dyn Lookup>) -> Vec<Arc<dyn Plugin>> {
         Arc::new(pod_security::PodSecurity::new(lookup.clone())),
         Arc::new(toleration_seconds::DefaultTolerationSeconds),
         Arc::new(runtime_class::RuntimeClass::new(lookup.clone())),
-        Arc::new(storage_class::DefaultStorageClass::new(lookup.clone())),
+        Arc::new(default_class::DefaultClass::of_claims(lookup.clone())),
         Arc::new(storage_protection::StorageObjectInUseProtection),
-        Arc::new(ingress_class::DefaultIngressClass::new(lookup.clone())),
+        Arc::new(default_class::DefaultClass::of_ingresses(lookup.clone())),
     ]
 }
 
