@@ -96,6 +96,9 @@ async fn what_a_client_may_not_say_is_refused() {
         let (got, message) = c.json(method, path, body).await.failure();
         assert!(got == code && message.contains(text), "{method} {path}: {got} {message}");
     }
+    let cut = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: \
+               unexpected end of JSON input ({)";
+    assert_eq!(c.send("POST", MAPS, &[], "{").await.failure(), (400, cut.into()));
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
     assert_eq!(c.send("POST", MAPS, &protobuf, "k8s").await.code, 400);
     assert_eq!(c.send("POST", MAPS, &[("content-type", "text/plain")], "x").await.code, 415);

@@ -48,7 +48,10 @@ pub(crate) fn document(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let decoded = match format {
-        Format::Json => decode::json(bytes, validation != FieldValidation::Ignore),
+        Format::Json => decode::json(bytes, validation != FieldValidation::Ignore).map_err(|e| {
+            let why = if e.starts_with("EOF while parsing") { "unexpected end of JSON input" } else { &e };
+            format!("couldn't get version/kind; json parse error: {why}")
+        }),
         Format::Yaml => decode::yaml(bytes),
         Format::Protobuf => match api::protobuf::decode(bytes) {
             Ok(tree) => Ok(Decoded { tree, duplicates: Vec::new() }),
