@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api::{Object, Status, Value};
+use api::{Object, Status};
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -99,6 +99,7 @@ mod tests {
     use super::*;
     use crate::User;
     use crate::lookup::fake::Cluster;
+    use api::Value;
 
     #[tokio::test]
     async fn the_youngest_default_wins() {
