@@ -55,7 +55,8 @@ fn run(schema: &Value, case: Case) {
         all.retain(|e: &Entry| !e.fields.is_empty());
     }
     assert_eq!(live, case.object, "{}", case.name);
-    let mut owned: Vec<(&str, Value)> = all.iter().map(|e| (e.manager.as_str(), e.fields.clone().into_value())).collect();
+    let mut owned: Vec<(&str, Value)> =
+        all.iter().map(|e| (e.manager.as_str(), e.fields.clone().into_value())).collect();
     owned.sort_by_key(|(m, _)| m.to_owned());
     assert_eq!(owned, case.owned, "{}", case.name);
 }
