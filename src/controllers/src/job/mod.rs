@@ -166,9 +166,12 @@ impl Jobs {
         let mut active = tally.active.len();
         let result = if object.meta().is_deleting() || !satisfied {
             Ok(())
-        } else if end.is_some() || suspended {
+        } else if end.is_some() {
             active = 0;
             self.delete_pods(&key, &object, &tally.active).await
+        } else if suspended {
+            active = 0;
+            self.withdraw_pods(&key, &object, &tally.active).await
         } else {
             again = tally::deadline(spec, started).map(|d| d.duration_since(now));
             let (count, wait, result) = self.manage(&key, &object, spec, &tally, &all, now).await;
@@ -237,7 +240,7 @@ impl Jobs {
                 o.view::<Pod>().map_or((false, false), |p| (pods::phase(p) == "Running", pods::is_ready(p)))
             });
             victims.truncate(active - wanted);
-            return (wanted, None, self.delete_pods(key, job, &victims).await);
+            return (wanted, None, self.withdraw_pods(key, job, &victims).await);
         }
         let replaced_late =
             if tally::replaces_failed_only(spec) { usize::try_from(tally.terminating).unwrap_or(0) } else { 0 };
@@ -309,6 +312,15 @@ impl Jobs {
         }
     }
 
+    /// Deletes pods that shall not count as failed: upstream's `deleteJobPods`.
+    async fn withdraw_pods(&self, key: &ObjectKey, job: &Object, victims: &[Arc<Object>]) -> Result<(), Error> {
+        for pod in victims {
+            self.remove_finalizer(pod).await?;
+        }
+        self.delete_pods(key, job, victims).await
+    }
+
+    /// Deletes pods, which count as failed once they have ended: upstream's `deleteActivePods`.
     async fn delete_pods(&self, key: &ObjectKey, job: &Object, victims: &[Arc<Object>]) -> Result<(), Error> {
         for pod in victims {
             self.expectations.expect_deletion(key, pod.uid());

@@ -124,6 +124,20 @@ async fn suspension_deadline_and_failure_policy() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_withdrawn_has_not_failed() {
+    let bench = bench(json!({"completions": 4, "parallelism": 4, "backoffLimit": 0}));
+    settle().await;
+    for (change, left) in
+        [(json!({"parallelism": 3}), 3), (json!({"suspend": true}), 0), (json!({"suspend": false}), 3)]
+    {
+        bench.fake.edit(&Job::gvr(), "n", "j", |j| crate::status::merge(&mut j["spec"], &change));
+        settle().await;
+        assert_eq!((running(&bench).len(), status(&bench).get("failed")), (left, None), "{change}");
+    }
+    assert!(conditions(&bench).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn pods_outlive_their_job_without_its_finalizer() {
     let bench = bench(json!({}));
     settle().await;
