@@ -134,18 +134,18 @@ async fn apply(
     let Admitted { mut attributes, request, .. } = a;
     let bytes = input::read(request).await?;
     let mut decoded = input::document(&bytes, Format::Yaml, &served.kind.kind, validation)?;
-    let (warnings, mut unknown) = (std::mem::take(&mut decoded.duplicates), Vec::new());
+    let warnings = match (validation, std::mem::take(&mut decoded.duplicates)) {
+        (FieldValidation::Strict, twice) if !twice.is_empty() => {
+            return Err(Status::bad_request(format!("error strict decoding YAML: {}", twice.join(", "))));
+        }
+        (FieldValidation::Ignore, _) => Vec::new(),
+        (_, twice) => twice,
+    };
+    let mut unknown = Vec::new();
     let config = input::object(served, decoded, FieldValidation::Warn, &mut unknown)?;
     if let (false, Some(schema)) = (unknown.is_empty(), served.schema()) {
         return Err(api::apply::undeclared(schema, &config, &unknown));
     }
-    let warnings = match validation {
-        FieldValidation::Strict if !warnings.is_empty() => {
-            return Err(Status::bad_request(format!("error strict decoding YAML: {}", warnings.join(", "))));
-        }
-        FieldValidation::Ignore => Vec::new(),
-        _ => warnings,
-    };
     attributes.name.clone_from(&name);
     let mut call = Call::new(&attributes, served, dry_run).by(manager).warned(warnings);
     let done = front.engine.apply(&mut call, part, &name, config, force).await?;
