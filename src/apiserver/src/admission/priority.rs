@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::k8s_openapi::api::scheduling::v1::PriorityClass;
 use api::{Object, Status, Value};
 use async_trait::async_trait;
 use serde_json::json;
@@ -18,33 +19,32 @@ pub struct Priority {
     lookup: Arc<dyn Lookup>,
 }
 
+fn class(object: &Object) -> Option<&PriorityClass> {
+    object.view().ok()
+}
+
 impl Priority {
     pub fn new(lookup: Arc<dyn Lookup>) -> Self {
         Priority { lookup }
     }
 
     /// The class for pods that name none: of several, the one of the lowest value.
-    fn default_class(&self) -> Option<(Arc<Object>, Value)> {
-        let classes = self.lookup.list(CLASSES, "").into_iter().map(|o| {
-            let tree = o.tree();
-            (o, tree)
-        });
-        classes.filter(|(_, t)| t["globalDefault"] == true).min_by_key(|(_, t)| t["value"].as_i64().unwrap_or(0))
+    fn default_class(&self) -> Option<Arc<Object>> {
+        let is_default = |o: &Arc<Object>| class(o).is_some_and(|c| c.global_default == Some(true));
+        self.lookup.list(CLASSES, "").into_iter().filter(is_default).min_by_key(|o| class(o).map(|c| c.value))
     }
 
     fn pod(&self, write: &mut Write<'_>) -> Result<(), Status> {
-        let class = match text(write.object, "/spec/priorityClassName") {
+        let chosen = match text(write.object, "/spec/priorityClassName") {
             "" => self.default_class(),
             name => match self.lookup.get(CLASSES, "", name) {
-                Some(o) => Some((o.clone(), o.tree())),
                 None => return Err(write.refuse(format!("no PriorityClass with name {name} was found"))),
+                found => found,
             },
         };
-        let (name, priority, policy) = match &class {
-            Some((o, t)) => {
-                (o.name(), t["value"].as_i64().unwrap_or(0), t["preemptionPolicy"].as_str().unwrap_or(PREEMPT))
-            }
-            None => ("", 0, PREEMPT),
+        let (name, priority, policy) = match chosen.as_ref().and_then(|o| Some((o, class(o)?))) {
+            Some((o, c)) => (o.name(), c.value.unwrap_or(0).into(), c.preemption_policy.as_deref().unwrap_or(PREEMPT)),
+            None => ("", 0_i64, PREEMPT),
         };
         if let Some(asked) = write.object.pointer("/spec/priority").and_then(Value::as_i64)
             && asked != priority
@@ -103,7 +103,7 @@ impl Plugin for Priority {
             return Ok(());
         }
         match self.default_class() {
-            Some((o, _)) if o.name() != text(write.object, "/metadata/name") => Err(write.refuse(format!(
+            Some(o) if o.name() != text(write.object, "/metadata/name") => Err(write.refuse(format!(
                 "PriorityClass {} is already marked as default. Only one default can exist",
                 o.name()
             ))),

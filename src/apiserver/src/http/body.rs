@@ -8,7 +8,10 @@ use futures::Stream;
 use http_body::{Frame, SizeHint};
 
 /// How much of many small buffers goes into one write.
-const CHUNK: usize = 128 * 1024;
+const CHUNK: usize = 64 * 1024;
+/// What the last part of a chunk may bring more, for it not to be copied to a larger place: with it a chunk is still below the
+/// 128 KB from which glibc maps and unmaps each by itself.
+const SLACK: usize = 16 * 1024;
 
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
 
@@ -72,7 +75,7 @@ impl Parts {
         if self.left == 0 {
             return None;
         }
-        let mut chunk = BytesMut::with_capacity(self.left.min(CHUNK));
+        let mut chunk = BytesMut::with_capacity(self.left.min(CHUNK + SLACK));
         while chunk.len() < CHUNK {
             let Some(part) = self.parts.next() else { break };
             if chunk.is_empty() && part.len() >= CHUNK {
