@@ -5,6 +5,7 @@
 Exits 0 when all of it works. The image box:1 is on the node.
 """
 
+import os
 import sys
 import threading
 import time
@@ -175,3 +176,5 @@ def main():
 
 
 main()
+# the other candidate of the election is still there: an interpreter that ends in order aborts where such a thread is printing
+os._exit(0)
