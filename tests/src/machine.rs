@@ -7,7 +7,7 @@ use std::future::Future;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
@@ -117,18 +117,20 @@ impl Machine {
 
     fn end(&self, signal: Signal) -> (Duration, ExitStatus) {
         let mut child = self.child.lock().take().expect("skiff runs");
+        let pid = Pid::from_raw(child.id().cast_signed());
         let began = Instant::now();
-        kill(Pid::from_raw(child.id().cast_signed()), signal).expect("our child");
-        loop {
-            if let Some(status) = child.try_wait().expect("our child") {
-                return (began.elapsed(), status);
-            }
-            if began.elapsed() > Duration::from_secs(20) {
-                let _ = child.kill();
-                panic!("skiff does not end on {signal}:\n{}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        kill(pid, signal).expect("our child");
+        let (sender, ended) = mpsc::channel();
+        let waiter = std::thread::spawn(move || {
+            let status = child.wait().expect("our child");
+            let _ = sender.send((began.elapsed(), status));
+        });
+        let in_time = ended.recv_timeout(Duration::from_secs(20));
+        if in_time.is_err() {
+            let _ = kill(pid, Signal::SIGKILL);
         }
+        waiter.join().expect("it only waits");
+        in_time.unwrap_or_else(|_| panic!("skiff does not end on {signal}:\n{}", self.log()))
     }
 
     /// Whether the process has ended by itself, and how.

@@ -98,7 +98,7 @@ async fn server_killed_under_load(cluster: Arc<Cluster>, cx: Cx) {
                     written.push(name);
                     count.fetch_add(1, Ordering::Release);
                 } else {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    until("the server is back", SOON, || api.ask("/readyz")).await;
                 }
             }
             written

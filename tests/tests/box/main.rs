@@ -12,9 +12,11 @@ mod ctl;
 mod faults;
 mod garbage;
 mod guard;
+mod hook;
 mod joining;
 mod kinds;
 mod machine;
+mod policies;
 mod probes;
 mod process;
 mod services;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         joining::trials(),
         kinds::trials(),
         machine::trials(),
+        policies::trials(),
         probes::trials(),
         process::trials(),
         services::trials(),

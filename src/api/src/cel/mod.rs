@@ -1,13 +1,14 @@
 //! CEL: the Common Expression Language as Kubernetes speaks it, for rules of custom resources and admission policies.
 //!
 //! ```text
-//!   text ── lexer, parser ──► Expr ── types: does it fit, what may it cost ──► Program ── eval, with a Budget ──► Value
+//!   text ── lexer, parser ──► Expr ── check: does it fit, what may it cost ──► Program ── eval, with a Budget ──► Value
 //! ```
 //!
 //! Written for skiff because the crate of its field (`cel`) knows neither types nor costs, both of which Kubernetes promises,
 //! and brings a parser generator's run time of a megabyte. Values borrow from the trees they are of.
 
 mod ast;
+mod check;
 mod environment;
 mod eval;
 mod functions;
@@ -16,6 +17,7 @@ mod net;
 mod parser;
 mod rule;
 mod schema;
+mod signatures;
 mod strings;
 mod types;
 mod value;
@@ -52,7 +54,7 @@ impl Program {
     /// Errors in cel-go's form: `ERROR: <input>:1:5: undefined field 'foo'` with the place marked below.
     pub fn compile<'a>(text: &str, declared: &[(&str, Type<'a>)]) -> Result<Compiled<'a>, String> {
         let done = parser::parse(text).and_then(|expr| {
-            let checked = types::check(&expr, declared)?;
+            let checked = check::check(&expr, declared)?;
             Ok(Compiled { program: Program { expr }, result: checked.of, cost: checked.cost })
         });
         done.map_err(|(at, why)| shown(text, at as usize, &why))

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tests::Cx;
 use tests::api::MERGE_PATCH;
 
-use crate::webhooks::policy;
+use crate::policies::policy;
 
 pub fn trials() -> Vec<Trial> {
     crate::trials!(ControlPlane: match_conditions, validated_deployments, mutated_deployments)
