@@ -54,6 +54,7 @@ const UNOWNED: [&str; 9] = [
     "managedFields",
     "resourceVersion",
 ];
+
 /// Who writes, and as what.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer<'a> {

@@ -290,11 +290,11 @@ fn unmanaged(json: &[u8]) -> Cow<'_, [u8]> {
         #[serde(borrow)]
         metadata: &'a RawValue,
     }
-    // in a string its quotes were escaped
-    const KEY: &str = "\"managedFields\":";
+    // in a string its quotes were escaped, and what a label of this name has is no list
+    const LIST: &str = "\"managedFields\":[";
     let cut = || {
         let metadata = serde_json::from_slice::<Outer>(json).ok()?.metadata.get();
-        let begin = metadata.find(KEY)? + KEY.len();
+        let begin = metadata.find(LIST)? + LIST.len() - 1;
         let mut list = serde_json::Deserializer::from_str(&metadata[begin..]).into_iter::<IgnoredAny>();
         list.next()?.ok()?;
         let start = metadata.as_ptr().addr() - json.as_ptr().addr() + begin;
@@ -343,12 +343,14 @@ mod tests {
         let entry = json!({"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
             "fieldsV1": {"f:data": {"f:a": {}}}});
         let tree = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"managedFields": "[]", "\"managedFields\":[": "]"},
-            "metadata": {"name": "x", "annotations": {"a": "\"managedFields\":[1"}, "managedFields": [entry, entry], "uid": "u"}});
+            "metadata": {"name": "x", "annotations": {"a": "\"managedFields\":[1"}, "labels": {"managedFields": "no"},
+                "managedFields": [entry, entry], "uid": "u"}});
         let object = Draft::encode(&tree).unwrap().at(1);
         let light = object.weight();
         let view = object.view::<k8s_openapi::api::core::v1::ConfigMap>().unwrap();
         assert_eq!(view.metadata.managed_fields, None);
         assert_eq!(view.metadata.uid.as_deref(), Some("u"));
+        assert_eq!(view.metadata.labels.as_ref().map(|l| l["managedFields"].as_str()), Some("no"));
         assert_eq!(view.data.as_ref().map(|d| d.len()), Some(2));
         assert!(object.weight() > light);
         // nothing to leave out

@@ -36,7 +36,7 @@ pub(crate) struct Log {
     trimmed: Mutex<Instant>,
 }
 
-/// How often, at most, quiet rings are looked at.
+/// How often, at most, quiet rings are looked at; and from when on an event is no longer fresh.
 const TRIM: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]
