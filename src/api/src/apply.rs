@@ -231,11 +231,10 @@ pub fn record_new<'a>(schema: impl Into<Schema<'a>>, new: &mut Value, writer: &W
 /// changed belongs to `writer`. `new.metadata.managedFields` is replaced by what it must be.
 pub fn record<'a>(schema: impl Into<Schema<'a>>, live: &Value, new: &mut Value, writer: &Writer) {
     let root = Node::root(schema.into());
-    let changes = changed(root, live, new, writer);
     let mut all = entry::base(live, new, writer.subresource);
     if !all.is_empty() {
         reconcile(root, &mut all, live);
-        update(&mut all, changes, writer);
+        update(&mut all, changed(root, live, new, writer), writer);
     }
     entry::write(new, all);
 }

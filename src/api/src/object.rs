@@ -51,6 +51,9 @@ impl Meta {
     pub fn is_deleting(&self) -> bool {
         self.deletion_timestamp.is_some()
     }
+    pub fn has_finalizer(&self, name: &str) -> bool {
+        self.finalizers.iter().any(|f| &**f == name)
+    }
 }
 
 /// An encoded object without a resource version: what a write hands to the store.

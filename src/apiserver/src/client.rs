@@ -128,15 +128,6 @@ fn clean(served: &Served, mut tree: Value) -> Result<Value, Status> {
     Ok(tree)
 }
 
-/// The same of a whole object, as Go would store it.
-fn whole(served: &Served, tree: Value) -> Result<Value, Status> {
-    let mut tree = clean(served, tree)?;
-    if let Some(schema) = served.schema() {
-        schema.drop_empty(&mut tree);
-    }
-    Ok(tree)
-}
-
 /// An answer that is stored nowhere.
 fn loose(tree: &Value) -> Result<Arc<Object>, Status> {
     Ok(Arc::new(Draft::encode(tree)?.at(0)))
@@ -212,7 +203,7 @@ impl Client for Local {
             let handler = found.ok_or_else(crate::http::not_found)?;
             return loose(&engine.post(&attributes, &served, handler, tree, options.dry_run).await?.0);
         }
-        let tree = whole(&served, tree)?;
+        let tree = clean(&served, tree)?;
         if let Some(name) = tree["metadata"]["name"].as_str() {
             attributes.name = name.to_owned();
         }
@@ -231,7 +222,7 @@ impl Client for Local {
             return loose(&scale_of(&call, &object)?);
         }
         let part = Local::part(&served, target)?;
-        let tree = whole(&served, tree)?;
+        let tree = clean(&served, tree)?;
         Ok(self.engine.update(&mut call, part, &target.name, tree).await?.object)
     }
 

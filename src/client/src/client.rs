@@ -113,6 +113,14 @@ pub struct DeleteOptions {
     pub dry_run: bool,
 }
 
+impl DeleteOptions {
+    /// Of exactly this object, not of another of its name.
+    pub fn of(object: &Object) -> DeleteOptions {
+        let precondition = Precondition { uid: Some(object.uid().to_owned()), revision: None };
+        DeleteOptions { precondition, ..DeleteOptions::default() }
+    }
+}
+
 /// A group and version that another API server serves behind this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aggregated {
@@ -145,13 +153,9 @@ pub trait Client: Send + Sync + 'static {
     async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Arc<Object>, Status>;
     /// What other API servers serve behind this one, the preferred version of a group first. Only a client in the server's
     /// process knows.
-    fn aggregated(&self) -> Vec<Aggregated> {
-        Vec::new()
-    }
+    fn aggregated(&self) -> Vec<Aggregated>;
     /// Changes whenever that may have; ended where it never does.
-    fn aggregated_changes(&self) -> watch::Receiver<()> {
-        watch::channel(()).1
-    }
+    fn aggregated_changes(&self) -> watch::Receiver<()>;
 }
 
 /// A byte stream in both directions.

@@ -43,6 +43,10 @@ pub struct Change {
 }
 
 impl Change {
+    /// The object that is no more: also where another of its name has come in its place.
+    pub fn gone(&self) -> Option<&Arc<Object>> {
+        self.old.as_ref().filter(|old| self.new.as_ref().is_none_or(|new| new.uid() != old.uid()))
+    }
     /// The newest state that is known.
     pub fn object(&self) -> &Arc<Object> {
         self.new.as_ref().or(self.old.as_ref()).expect("a change has an old or a new object")

@@ -20,6 +20,7 @@ mod disruption;
 mod endpoints;
 mod error;
 mod expectations;
+mod finalizers;
 mod gc;
 mod hash;
 mod history;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use api::k8s_openapi::api::core::v1::{Namespace, Pod};
 use api::{Gvr, Object, Resource, Value};
 use client::{
-    Aggregated, Controller, DeleteOptions, Informer, ListOptions, ObjectKey, Precondition, Propagation, Requeue,
-    Target, WorkQueue, WriteOptions,
+    Aggregated, Controller, DeleteOptions, Informer, ListOptions, ObjectKey, Propagation, Requeue, Target, WorkQueue,
+    WriteOptions,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -180,11 +180,7 @@ impl Deleter {
                 return Ok(Some(object));
             }
             let target = Target::one(resource.clone(), namespace, object.name());
-            let options = DeleteOptions {
-                propagation: Some(Propagation::Background),
-                precondition: Precondition { uid: Some(object.uid().into()), revision: None },
-                ..Default::default()
-            };
+            let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::of(&object) };
             match client.delete(&target, &options).await {
                 Ok(last) => Ok(last.meta().is_deleting().then_some(last)),
                 Err(e) if e.is_not_found() || e.is_conflict() => Ok(None),

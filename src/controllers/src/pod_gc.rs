@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::k8s_openapi::api::core::v1::{Node, Pod};
 use api::{Object, Resource};
-use client::{Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Precondition, Requeue, Target, WorkQueue};
+use client::{Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Requeue, Target, WorkQueue};
 use tokio_util::sync::CancellationToken;
 
 use crate::node::eviction::{by_node, disrupt};
@@ -131,8 +131,7 @@ impl Collector {
     }
 
     async fn remove(&self, pod: &Object) -> Result<(), Error> {
-        let precondition = Precondition { uid: Some(pod.uid().into()), revision: None };
-        let options = DeleteOptions { grace_seconds: Some(0), precondition, ..Default::default() };
+        let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::of(pod) };
         let target = Target::one(Pod::gvr(), pod.namespace(), pod.name());
         match self.ctx.client.delete(&target, &options).await {
             Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use api::k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use api::{Object, Resource};
-use client::{Controller, Index, Informer, ListOptions, ObjectKey, Patch, Requeue, Target, WorkQueue, WriteOptions};
-use serde_json::json;
+use client::{Controller, Index, Informer, ListOptions, ObjectKey, Requeue, Target, WorkQueue};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, Error};
+use crate::{Context, Error, finalizers};
 
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
@@ -41,8 +40,15 @@ fn by_claim(pod: &Object) -> Vec<Box<str>> {
     claims(pod).into_iter().map(|(claim, _)| format!("{}/{claim}", pod.namespace()).into()).collect()
 }
 
+/// `podIsShutDown`: the kubelet has nothing of it any more, though something else holds it.
+fn is_shut_down(pod: &Object) -> bool {
+    let grace = |p: &Pod| p.metadata.deletion_grace_period_seconds;
+    pod.meta().is_deleting() && pod.view::<Pod>().ok().and_then(grace) == Some(0)
+}
+
+/// A pod that is shut down may wait for its own claims to go: it does not use them.
 fn uses(pod: &Object, claim: &Object) -> bool {
-    let own = || claim.meta().controller().is_some_and(|o| *o.uid == *pod.uid());
+    let own = || claim.meta().controller().is_some_and(|o| *o.uid == *pod.uid()) && !is_shut_down(pod);
     claims(pod).into_iter().any(|(name, ephemeral)| name == claim.name() && (!ephemeral || own()))
 }
 
@@ -62,9 +68,10 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     }
     let q = queue.clone();
     pods.on_change(move |c| {
-        // it let go of what it used
-        if let (Some(old), None) = (&c.old, &c.new) {
-            claims(old).iter().for_each(|(claim, _)| q.add(ObjectKey::new(old.namespace(), claim)));
+        // it let go of what it used, or of what was its own
+        let over = c.new.as_ref().filter(|new| is_shut_down(new));
+        if let Some(pod) = c.gone().or(over) {
+            claims(pod).iter().for_each(|(claim, _)| q.add(ObjectKey::new(pod.namespace(), claim)));
         }
     });
     for informer in [&this.claims, &this.volumes, &pods] {
@@ -110,21 +117,11 @@ impl Protection {
 
     /// Puts a finalizer on, or takes it off.
     async fn put<K: Resource>(&self, object: &Object, finalizer: &str, on: bool) -> Result<Requeue, Error> {
-        let has = object.meta().finalizers.iter().any(|f| &**f == finalizer);
-        if has == on {
-            return Ok(None);
-        }
-        let mut all: Vec<&str> = object.meta().finalizers.iter().map(|f| &**f).filter(|f| *f != finalizer).collect();
-        if on {
-            all.push(finalizer);
-        }
-        let metadata = json!({"resourceVersion": object.revision().to_string(), "finalizers": all});
         let target = Target::one(K::gvr(), object.namespace(), object.name());
-        let patch = Patch::Merge(json!({"metadata": metadata}));
-        match self.ctx.client.patch(&target, patch, &WriteOptions::default()).await {
+        match finalizers::set(&*self.ctx.client, &target, object, finalizer, on).await {
             // another write came first; it wakes this anew
-            Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),
-            _ => Ok(None),
+            Err(Error::Api(e)) if e.is_conflict() => Ok(None),
+            done => done.map(|()| None),
         }
     }
 }
@@ -134,9 +131,53 @@ mod tests {
     use super::*;
     use crate::testing::{Bench, settle};
     use client::{Client as _, DeleteOptions};
+    use serde_json::json;
 
     fn held(bench: &Bench, gvr: &api::Gvr) -> Vec<String> {
         bench.fake.objects(gvr).iter().map(|o| format!("{}:{}", o.name(), o.meta().finalizers.join(","))).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pods_own_claim_does_not_wait_for_it() {
+        let bench = Bench::new();
+        let (claims, pods) = (PersistentVolumeClaim::gvr(), Pod::gvr());
+        let pod = |uid: &str| {
+            let volume = json!({"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}});
+            json!({"metadata": {"name": "p", "namespace": "n", "uid": uid, "finalizers": ["x/hold"]},
+                "spec": {"containers": [], "nodeName": "m", "volumes": [volume]}})
+        };
+        let claim = |uid: &str| {
+            let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": true});
+            json!({"metadata": {"name": "p-v", "namespace": "n", "ownerReferences": [owner]}})
+        };
+        let delete = async || {
+            let target = Target::one(claims.clone(), "n", "p-v");
+            bench.fake.delete(&target, &DeleteOptions::default()).await.unwrap();
+        };
+        bench.start(run);
+        bench.fake.seed(pods.clone(), pod("one"));
+        bench.fake.seed(claims.clone(), claim("one"));
+        settle().await;
+        delete().await;
+        settle().await;
+        assert_eq!(held(&bench, &claims).len(), 1);
+        bench.fake.edit(&pods, "n", "p", |p| {
+            p["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            p["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        });
+        settle().await;
+        assert_eq!(held(&bench, &claims).len(), 0, "the pod is only held by something else");
+
+        // another pod of the name is none of the first one's claim
+        bench.fake.seed(pods.clone(), pod("two"));
+        bench.fake.seed(claims.clone(), claim("two"));
+        settle().await;
+        delete().await;
+        settle().await;
+        assert_eq!(held(&bench, &claims).len(), 1);
+        bench.fake.seed(pods.clone(), pod("three"));
+        settle().await;
+        assert_eq!(held(&bench, &claims).len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -195,8 +195,7 @@ impl ResourceClaims {
             tracing::debug!(claim = claim.name(), "is used by fewer");
         }
         if over && kept.is_empty() && !claim.meta().is_deleting() {
-            let precondition = client::Precondition { uid: Some(claim.uid().into()), revision: None };
-            let options = client::DeleteOptions { precondition, ..client::DeleteOptions::default() };
+            let options = client::DeleteOptions::of(&claim);
             let target = Target::one(claims(), claim.namespace(), claim.name());
             match self.ctx.client.delete(&target, &options).await {
                 Err(e) if !e.is_not_found() && !e.is_conflict() => return Err(e.into()),

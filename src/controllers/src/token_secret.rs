@@ -7,8 +7,8 @@ use std::sync::Arc;
 use api::k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use api::{Object, Resource, Value};
 use client::{
-    Controller, DeleteOptions, Index, Informer, ListOptions, ObjectKey, Patch, Precondition, Requeue, Target,
-    WorkQueue, WriteOptions,
+    Controller, DeleteOptions, Index, Informer, ListOptions, ObjectKey, Patch, Requeue, Selector, Target, WorkQueue,
+    WriteOptions,
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -32,7 +32,9 @@ struct Tokens {
 /// Runs until `stop`.
 pub async fn run(ctx: Context, stop: CancellationToken) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
-    let secrets = ctx.informers.of::<Secret>();
+    // of all secrets only these
+    let selector = Selector::of::<Secret>().fields(format!("type={TYPE}"));
+    let secrets = Informer::start(ctx.client.clone(), selector, stop.clone());
     let this = Arc::new(Tokens {
         accounts: ctx.informers.of::<ServiceAccount>(),
         secrets: secrets.index(|secret| account(secret).map(|key| key.to_string().into()).into_iter().collect()),
@@ -66,15 +68,10 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         .await;
 }
 
-/// The account that a token secret is for. Most secrets are none, which their bytes tell.
+/// The account that a token secret is for.
 fn account(secret: &Object) -> Option<ObjectKey> {
-    let bytes: &[u8] = secret.json();
-    if !bytes.windows(TYPE.len()).any(|w| w == TYPE.as_bytes()) {
-        return None;
-    }
     let tree = secret.tree();
-    let name = annotation(&tree, ACCOUNT).filter(|_| tree["type"] == TYPE)?;
-    Some(ObjectKey::new(secret.namespace(), name))
+    Some(ObjectKey::new(secret.namespace(), annotation(&tree, ACCOUNT)?))
 }
 
 fn annotation<'a>(tree: &'a Value, key: &str) -> Option<&'a str> {
@@ -84,7 +81,7 @@ fn annotation<'a>(tree: &'a Value, key: &str) -> Option<&'a str> {
 impl Tokens {
     async fn sync(&self, key: &ObjectKey) -> Result<Requeue, Error> {
         let secrets = self.secrets.get(&key.to_string());
-        let Some(account) = self.account(key, secrets.is_empty()).await? else {
+        let Some(account) = self.account(key, &secrets).await? else {
             self.gone.lock().retain(|(of, _)| of != key);
             for secret in secrets {
                 self.delete(&secret).await?;
@@ -108,9 +105,13 @@ impl Tokens {
     }
 
     /// The cache may be behind: what would be deleted for it is asked about.
-    async fn account(&self, key: &ObjectKey, trust: bool) -> Result<Option<Arc<Object>>, Error> {
+    async fn account(&self, key: &ObjectKey, secrets: &[Arc<Object>]) -> Result<Option<Arc<Object>>, Error> {
         let known = self.accounts.get(&key.namespace, &key.name);
-        if known.is_some() || trust {
+        let fits = |secret: &Arc<Object>| {
+            let (tree, uid) = (secret.tree(), known.as_ref().map(|a| a.uid()));
+            uid.is_some() && annotation(&tree, UID).is_none_or(|of| Some(of) == uid)
+        };
+        if secrets.iter().all(fits) {
             return Ok(known);
         }
         match self.ctx.client.get(&Target::one(ServiceAccount::gvr(), &key.namespace, &key.name)).await {
@@ -120,8 +121,7 @@ impl Tokens {
     }
 
     async fn delete(&self, secret: &Object) -> Result<(), Error> {
-        let precondition = Precondition { uid: Some(secret.uid().to_owned()), revision: None };
-        let options = DeleteOptions { precondition, ..DeleteOptions::default() };
+        let options = DeleteOptions::of(secret);
         let target = Target::one(Secret::gvr(), secret.namespace(), secret.name());
         match self.ctx.client.delete(&target, &options).await {
             Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),
@@ -193,6 +193,8 @@ fn references(account: &Object) -> Vec<Value> {
 mod tests {
     use super::*;
     use crate::testing::{Bench, settle};
+    use client::fake::Verb;
+    use std::sync::atomic::Ordering;
 
     fn secret(name: &str, uid: &str) -> Value {
         let filled = if uid.is_empty() { json!({}) } else { json!({"token": "dA=="}) };
@@ -228,6 +230,31 @@ mod tests {
         bench.fake.remove(&ServiceAccount::gvr(), "n", "bot");
         settle().await;
         assert!(there(&bench, "plain") && !there(&bench, "again"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_may_be_known_before_its_account_is() {
+        let bench = Bench::new();
+        bot(&bench, json!([]));
+        bench.start(run);
+        settle().await;
+        // the watch of accounts is behind: what a lookup says counts
+        let behind = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let cut = behind.clone();
+        bench.fake.react(move |verb, target| {
+            let accounts = target.resource.resource == "serviceaccounts";
+            let refused = accounts && matches!(verb, Verb::Watch | Verb::List) && cut.load(Ordering::Relaxed);
+            refused.then(|| api::Status::new(api::Reason::ServiceUnavailable, "later"))
+        });
+        bench.fake.break_watches(api::Status::new(api::Reason::ServiceUnavailable, "later"));
+        bench.fake.remove(&ServiceAccount::gvr(), "n", "bot");
+        let uid = bot(&bench, json!([]));
+        bench.fake.seed(Secret::gvr(), secret("new", &uid));
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        assert!(there(&bench, "new"));
+        behind.store(false, Ordering::Relaxed);
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        assert!(there(&bench, "new"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,6 +74,11 @@ impl Log {
             return;
         }
         *trimmed = now;
+        self.sweep(now);
+    }
+
+    /// The same at once.
+    pub fn sweep(&self, now: Instant) {
         self.rings.read().values().for_each(|ring| ring.recent.write().trim(now, self.limits));
     }
 

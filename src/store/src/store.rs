@@ -157,7 +157,7 @@ impl Store {
     /// Lets go of recent events as far as no watcher is likely to ask for them, which each write does by the way. Watchers that
     /// do find them on disk.
     pub fn forget_old(&self) {
-        self.inner.shared.log.trim(Instant::now());
+        self.inner.shared.log.sweep(Instant::now());
     }
 
     /// Whether it takes writes.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::tree::is_zero;
+use super::tree::same as alike;
 
 /// Lines with `-` were, lines with `+` are. `kind` is the Go type: `core.PodSpec`.
 pub(crate) fn diff(kind: &str, old: &Value, new: &Value) -> String {
@@ -40,14 +40,13 @@ fn members(out: &mut String, depth: usize, old: &Value, new: &Value) {
     keys.dedup();
     let mut same = false;
     for key in keys {
-        let get = |of: &Map<String, Value>| of.get(key).cloned().unwrap_or_default();
-        let (a, b) = (get(was), get(now));
-        if a == b || is_zero(&a) && is_zero(&b) {
+        let (a, b) = (was.get(key).unwrap_or(&Value::Null), now.get(key).unwrap_or(&Value::Null));
+        if alike(a, b) {
             same = true;
             continue;
         }
         skipped(out, depth, &mut same, "fields");
-        pair(out, depth, &format!("{}: ", go_name(key)), &a, &b);
+        pair(out, depth, &format!("{}: ", go_name(key)), a, b);
     }
     skipped(out, depth, &mut same, "fields");
 }

@@ -75,9 +75,10 @@ pub(crate) fn template(errors: &mut Vec<Error>, path: &Path, template: &Value) {
     let path = path.child("metadata");
     annotations(errors, &path.child("annotations"), metadata);
     labels(errors, &path.child("labels"), entries(metadata, "labels"));
-    let others = ["name", "generateName", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers"];
-    for key in others.into_iter().filter(|k| !metadata.get(k).is_none_or(is_zero)) {
-        errors.push(Error::forbidden(&path.child(key), "cannot be set"));
+    for (key, _) in metadata.as_object().into_iter().flatten().filter(|(_, v)| !is_zero(v)) {
+        if !matches!(key.as_str(), "labels" | "annotations") {
+            errors.push(Error::forbidden(&path.child(key), "cannot be set"));
+        }
     }
 }
 
@@ -169,11 +170,13 @@ pub fn validate_metadata(kind: &Kind, object: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     name(&mut errors, kind, &Path::root("metadata"), &object["metadata"]);
     errors.extend(common(kind, &object["metadata"]));
-    // `validateKubeFinalizerName`; of custom resources it is a warning
+    // `validateKubeFinalizerName`; of custom resources it is a warning, of what extends the API nothing
+    let strict = kind.definition.is_none()
+        && !["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&&*kind.group);
     let root = Path::root("metadata");
     let path = root.child("finalizers");
     let named = items(&object["metadata"], "finalizers").iter().filter_map(Value::as_str).enumerate();
-    for (i, f) in named.filter(|(_, f)| kind.definition.is_none() && !f.contains('/')) {
+    for (i, f) in named.filter(|(_, f)| strict && !f.contains('/')) {
         if !matches!(f, "kubernetes" | "orphan" | "foregroundDeletion") {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(Error::invalid(&path.index(i), f, detail));
@@ -217,6 +220,34 @@ mod tests {
 
     fn pods() -> std::sync::Arc<Kind> {
         crate::kinds::registry().resource("", "v1", "pods").expect("pods").clone()
+    }
+
+    #[test]
+    fn finalizers_of_what_extends_the_api_need_no_domain() {
+        let registry = crate::kinds::registry();
+        for (group, plural, wrong) in [
+            ("", "configmaps", 1),
+            ("apps", "deployments", 1),
+            ("admissionregistration.k8s.io", "validatingwebhookconfigurations", 0),
+            ("apiextensions.k8s.io", "customresourcedefinitions", 0),
+            ("apiregistration.k8s.io", "apiservices", 0),
+        ] {
+            let kind = registry.resource(group, "v1", plural).expect("built in");
+            let object = json!({"metadata": {"finalizers": ["mine"]}});
+            let all = validate_metadata(kind, &object);
+            assert_eq!(all.iter().filter(|e| e.message.contains("fully qualified")).count(), wrong, "{plural}");
+        }
+    }
+
+    #[test]
+    fn a_template_has_labels_and_annotations_only() {
+        let mut errors = Vec::new();
+        let metadata = json!({"labels": {"a": "b"}, "annotations": {"a": "b"}, "creationTimestamp": null, "name": "",
+            "generation": 1, "managedFields": [{}]});
+        template(&mut errors, &Path::root("spec"), &json!({ "metadata": metadata }));
+        let said: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        let want = ["generation", "managedFields"].map(|k| format!("spec.metadata.{k}: Forbidden: cannot be set"));
+        assert_eq!(said, want);
     }
 
     #[test]

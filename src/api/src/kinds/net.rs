@@ -24,23 +24,22 @@ fn without_zeros(text: &str) -> Option<String> {
 
 /// `IsValidIPForLegacyField`, as `StrictIPCIDRValidation` has it.
 pub(crate) fn ip(errors: &mut Vec<Error>, path: &Path, text: &str) -> Option<IpAddr> {
-    let parsed: Option<IpAddr> = text.parse().ok();
-    let detail = match parsed {
-        Some(IpAddr::V6(a)) if a.to_ipv4_mapped().is_some() => "must not be an IPv4-mapped IPv6 address",
-        Some(_) => return parsed,
-        None if sloppy(text).is_some() => "must not have leading 0s",
-        None => NOT_AN_IP,
-    };
-    errors.push(Error::invalid(path, text, detail));
-    None
+    strict_ip(text).map_err(|detail| errors.push(Error::invalid(path, text, detail))).ok()
+}
+
+fn strict_ip(text: &str) -> Result<IpAddr, &'static str> {
+    match text.parse() {
+        Ok(IpAddr::V6(a)) if a.to_ipv4_mapped().is_some() => Err("must not be an IPv4-mapped IPv6 address"),
+        Ok(ip) => Ok(ip),
+        Err(_) if sloppy(text).is_some() => Err("must not have leading 0s"),
+        Err(_) => Err(NOT_AN_IP),
+    }
 }
 
 /// `IsValidIP`: for newer fields, which take one way to write an address only.
 pub(crate) fn canonical_ip(text: &str) -> Option<String> {
-    match text.parse::<IpAddr>() {
-        Err(_) if sloppy(text).is_some() => Some("must not have leading 0s".into()),
-        Err(_) => Some(NOT_AN_IP.into()),
-        Ok(IpAddr::V6(a)) if a.to_ipv4_mapped().is_some() => Some("must not be an IPv4-mapped IPv6 address".into()),
+    match strict_ip(text) {
+        Err(detail) => Some(detail.into()),
         Ok(ip) if ip.to_string() != text => Some(format!("must be in canonical form (\"{ip}\")")),
         Ok(_) => None,
     }
@@ -48,7 +47,7 @@ pub(crate) fn canonical_ip(text: &str) -> Option<String> {
 
 /// `netutils.ParseCIDRSloppy`
 pub(crate) fn sloppy_cidr(text: &str) -> Option<ipnet::IpNet> {
-    let (ip, length) = text.split_once('/')?;
+    let (ip, length) = text.split_once('/').filter(|(_, length)| !length.is_empty())?;
     let length = length.trim_start_matches('0');
     format!("{}/{}", sloppy(ip)?, if length.is_empty() { "0" } else { length }).parse().ok()
 }
@@ -78,9 +77,9 @@ pub(crate) fn interface_address(errors: &mut Vec<Error>, path: &Path, text: &str
         return errors.push(Error::invalid(path, text, detail));
     };
     // Go shows an IPv4-mapped address as the IPv4 one
-    let (ip, length) = match net.addr().to_canonical() {
-        ip @ IpAddr::V4(_) if net.prefix_len() > 32 => (ip, net.prefix_len() - 96),
-        ip => (ip, net.prefix_len()),
+    let (ip, length) = match (net.addr(), net.addr().to_canonical()) {
+        (IpAddr::V6(_), ip @ IpAddr::V4(_)) => (ip, net.prefix_len().saturating_sub(96)),
+        (ip, _) => (ip, net.prefix_len()),
     };
     let canonical = format!("{ip}/{length}");
     if text != canonical {
@@ -160,6 +159,7 @@ mod tests {
             ("10.0.0.1/8", r#""10.0.0.1/8": must not have bits set beyond the prefix length"#),
             ("::ffff:1.2.3.0/120", r#""::ffff:1.2.3.0/120": must not have an IPv4-mapped IPv6 address"#),
             ("10.0.0.0", r#""10.0.0.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#),
+            ("10.0.0.0/", r#""10.0.0.0/": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#),
         ] {
             assert_eq!(said(|e, p| _ = cidr(e, p, text)), want);
         }
@@ -171,6 +171,15 @@ mod tests {
             ("169.254.0.1", r#""169.254.0.1": may not be in the link-local range (169.254.0.0/16, fe80::/10)"#),
         ] {
             assert_eq!(said(|e, p| endpoint_ip(e, p, text)), want);
+        }
+        for (text, want) in [
+            ("10.0.0.1/8", ""),
+            ("fd00::1/64", ""),
+            ("::ffff:10.0.0.1/120", r#""::ffff:10.0.0.1/120": must be in canonical form ("10.0.0.1/24")"#),
+            ("::ffff:10.0.0.1/64", r#""::ffff:10.0.0.1/64": must be in canonical form ("10.0.0.1/0")"#),
+            ("10.0.0.1/", r#""10.0.0.1/": must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"#),
+        ] {
+            assert_eq!(said(|e, p| interface_address(e, p, text)), want);
         }
         assert_eq!(canonical_ip("2001:db8:0::1").as_deref(), Some(r#"must be in canonical form ("2001:db8::1")"#));
         assert_eq!(canonical_ip("10.0.0.1"), None);

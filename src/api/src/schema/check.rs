@@ -85,11 +85,10 @@ pub fn check_metadata(tree: &mut Value, path: &str) -> Result<Vec<String>, Strin
     Ok(checker.unknown)
 }
 
-/// Removes the empty lists and maps that Go's encoder leaves out (`omitempty`): an object reads the same whether a manifest says
-/// `env: []` or nothing, and a Go client that writes back what it read changes nothing.
-pub fn drop_empty(schema: &'static Type, tree: &mut Value) {
+/// [`super::Schema::drop_empty`]
+pub(super) fn drop_empty(schema: &'static Type, tree: &mut Value) {
     let Value::Object(o) = tree else { return };
-    let meta = schema.name.ends_with(".meta.v1.ObjectMeta");
+    let meta = schema.name == OBJECT_META;
     o.retain(|key, v| {
         let Some(field) = schema.field(key) else { return true };
         drop_within(&field.shape, v);

@@ -124,17 +124,19 @@ fn volumes(out: &mut Vec<String>, path: &Path<'_>, spec: &Value) {
         let template = &volume["ephemeral"]["volumeClaimTemplate"];
         claim_spec(out, &path.child("ephemeral").child("volumeClaimTemplate").child("spec"), &template["spec"]);
     }
-    let sources = |volume: &'_ Value| items(&volume["projected"], "sources").to_vec();
-    let tokens: BTreeSet<String> = all
+    fn sources(volume: &Value) -> &[Value] {
+        items(&volume["projected"], "sources")
+    }
+    let tokens: BTreeSet<&str> = all
         .iter()
         .flat_map(sources)
         .filter(|s| has(s, "serviceAccountToken"))
-        .map(|s| text(&s["serviceAccountToken"], "path").to_owned())
+        .map(|s| text(&s["serviceAccountToken"], "path"))
         .collect();
     if tokens.is_empty() {
         return;
     }
-    for (i, source) in all.iter().enumerate().flat_map(|(i, v)| sources(v).into_iter().map(move |s| (i, s))) {
+    for (i, source) in all.iter().enumerate().flat_map(|(i, v)| sources(v).iter().map(move |s| (i, s))) {
         for (field, shown) in [("configMap", "configMap"), ("secret", "secrets"), ("downwardAPI", "downwardAPI")] {
             for (j, item) in items(&source[field], "items").iter().enumerate() {
                 let taken = text(item, "path");

@@ -52,9 +52,9 @@ impl Verdict {
 pub(super) async fn keep_checked(engine: Arc<Engine>, aggregation: Arc<Aggregation>, remote: Arc<Remote>) {
     let mut backoff = BACKOFF_FIRST;
     loop {
-        let (before, _) = remote.resources();
+        let before = remote.resources();
         let verdict = check(&remote).await;
-        if remote.resources().0 != before {
+        if remote.resources() != before {
             aggregation.changed();
         }
         write(&engine, &remote.name, &verdict).await;

@@ -102,7 +102,12 @@ impl Follow {
             return;
         }
         if let Some(known) = self.remotes.get(name).filter(|c| c.remote.spec == tree["spec"]) {
-            return known.remote.learn(&tree);
+            let before = known.remote.is_available();
+            known.remote.learn(&tree);
+            if known.remote.is_available() != before {
+                self.aggregation.changed();
+            }
+            return;
         }
         let remote = Arc::new(Remote::new(object, &tree, &self.connector));
         let task =

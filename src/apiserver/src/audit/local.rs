@@ -120,4 +120,7 @@ impl Client for Audited {
     fn aggregated(&self) -> Vec<Aggregated> {
         self.inner.aggregated()
     }
+    fn aggregated_changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.inner.aggregated_changes()
+    }
 }

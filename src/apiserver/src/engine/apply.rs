@@ -75,8 +75,7 @@ impl Engine {
                 if !meta::text(&config, "resourceVersion").is_empty() {
                     return Err(call.not_found(name));
                 }
-                let mut tree = apply::apply(schema, None, &config, &call.writer(&version, &now), force)?;
-                schema.drop_empty(&mut tree);
+                let tree = apply::apply(schema, None, &config, &call.writer(&version, &now), force)?;
                 call.applied = true;
                 match self.create(call, tree).await {
                     Err(status) if status.is_already_exists() && self.find(call, name).is_some() => continue,
@@ -143,7 +142,6 @@ impl Engine {
         self.rewrite(call, part, name, |old| {
             let config = make(old)?;
             let mut tree = apply::apply(schema, Some(&old.tree()), &config, &writing.writer(&version, &now), force)?;
-            schema.drop_empty(&mut tree);
             let m = meta::metadata(&mut tree)?;
             match meta::text(&config, "resourceVersion") {
                 "" => drop(m.remove("resourceVersion")),

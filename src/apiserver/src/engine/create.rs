@@ -25,7 +25,7 @@ impl Engine {
         if !meta::text(&tree, "resourceVersion").is_empty() {
             return Err(meta::plain("resourceVersion should not be set on objects to be created"));
         }
-        kind.strategy.default(&mut tree);
+        call.complete(&mut tree);
         // what admission adds is nobody's
         call.record_new(&mut tree)?;
         let mut admission = Admission::new(&self.plugins, call);
@@ -50,7 +50,7 @@ impl Engine {
             kind.strategy.prepare_create(&mut tree);
             if draw == 1 {
                 self.check_new(call, &tree)?;
-                call.warnings.extend(api::warnings(kind, &tree, None));
+                call.warn(&tree, None);
                 admission.validate(call, &mut tree, None).await?;
             }
             match self.insert(call, &tree).await {

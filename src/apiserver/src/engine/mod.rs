@@ -26,7 +26,7 @@ mod watch;
 
 use std::sync::{Arc, OnceLock};
 
-use api::{Draft, Kind, Object, Registry, Status};
+use api::{Draft, Kind, Object, Registry, Status, Value};
 use store::{Change, Key, Precondition, Store};
 use tokio::sync::watch as channel;
 
@@ -61,6 +61,8 @@ pub struct Call<'a> {
     deletion: Option<DeleteOptions>,
     /// `Warning` headers for the client.
     pub warnings: Vec<String>,
+    /// There is somebody to read them.
+    heard: bool,
 }
 
 impl<'a> Call<'a> {
@@ -74,6 +76,7 @@ impl<'a> Call<'a> {
             unguarded: false,
             deletion: None,
             warnings: Vec::new(),
+            heard: false,
         }
     }
     pub fn by(self, manager: impl Into<String>) -> Call<'a> {
@@ -83,8 +86,22 @@ impl<'a> Call<'a> {
     pub(crate) fn unguarded(self) -> Call<'a> {
         Call { unguarded: true, ..self }
     }
+    /// Of a client that is told of warnings, beginning with these.
     pub fn warned(self, warnings: Vec<String>) -> Call<'a> {
-        Call { warnings, ..self }
+        Call { warnings, heard: true, ..self }
+    }
+    /// Says what is valid in an object and yet unwise, if it is heard.
+    fn warn(&mut self, tree: &Value, old: Option<&Value>) {
+        if self.heard {
+            self.warnings.extend(api::warnings(self.kind(), tree, old));
+        }
+    }
+    /// Makes a tree what Go would make of it: what is empty is left out, what is not said is defaulted.
+    fn complete(&self, tree: &mut Value) {
+        if let Some(schema) = self.served.schema() {
+            schema.drop_empty(tree);
+        }
+        self.kind().strategy.default(tree);
     }
     fn kind(&self) -> &'a Arc<Kind> {
         &self.served.kind

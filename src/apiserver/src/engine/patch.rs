@@ -95,9 +95,6 @@ fn patched(
             check(&mut tree, served.schema(), duplicates.to_vec())?;
         }
     }
-    if let Some(schema) = served.schema() {
-        schema.drop_empty(&mut tree);
-    }
     // what is still the object's own revision is no precondition
     let own = old.revision().to_string();
     if meta::text(&tree, "resourceVersion") == own {

@@ -81,7 +81,7 @@ impl Engine {
         }
         let old_tree = old.tree();
         meta::match_namespace(kind, call.namespace(), &mut tree)?;
-        kind.strategy.default(&mut tree);
+        call.complete(&mut tree);
         if part == Part::Main {
             // what admission changes is nobody's
             call.record(&old_tree, &mut tree)?;
@@ -104,7 +104,7 @@ impl Engine {
             return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
         }
         if part == Part::Main {
-            call.warnings.extend(api::warnings(kind, &tree, Some(&old_tree)));
+            call.warn(&tree, Some(&old_tree));
         }
         admission.validate(call, &mut tree, Some(old)).await?;
         if part != Part::Main {

@@ -28,7 +28,7 @@ use hyper::body::Incoming;
 use rustls::ClientConfig;
 use serde_json::json;
 
-use crate::{Client, DeleteOptions, List, ListOptions, Patch, Propagation, Target, Watch, WriteOptions};
+use crate::{Aggregated, Client, DeleteOptions, List, ListOptions, Patch, Propagation, Target, Watch, WriteOptions};
 use link::Link;
 pub use link::{Ask, Transport};
 use path::{Query, path};
@@ -152,6 +152,14 @@ impl Client for HttpClient {
         let ask = Ask::write(Method::DELETE, path(target), &Query::new(), JSON, body);
         let body = decode::body(self.answer(ask).await?).await?;
         decode::deleted(&body, target)
+    }
+
+    /// Over the network all is one server's.
+    fn aggregated(&self) -> Vec<Aggregated> {
+        Vec::new()
+    }
+    fn aggregated_changes(&self) -> tokio::sync::watch::Receiver<()> {
+        tokio::sync::watch::channel(()).1
     }
 }
 

@@ -37,7 +37,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Client, DeleteOptions, List, ListOptions, Patch, Target, Watch, WatchEvent, WriteOptions, is_unreachable};
+use crate::{
+    Aggregated, Client, DeleteOptions, List, ListOptions, Patch, Target, Watch, WatchEvent, WriteOptions,
+    is_unreachable,
+};
 use set::{Set, What};
 
 /// Changes of so long are written together.
@@ -243,6 +246,12 @@ impl Client for Offline {
     }
     async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Arc<Object>, Status> {
         self.inner.delete(target, options).await
+    }
+    fn aggregated(&self) -> Vec<Aggregated> {
+        self.inner.aggregated()
+    }
+    fn aggregated_changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.inner.aggregated_changes()
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use api::{Gvr, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use client::{Controller, DeleteOptions, Informer, ObjectKey, Precondition, Requeue, Target, WorkQueue, WriteOptions};
+use client::{Controller, DeleteOptions, Informer, ObjectKey, Requeue, Target, WorkQueue, WriteOptions};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -82,8 +82,7 @@ impl Requests {
         let (now, mut tree) = (self.ctx.clock.now(), object.tree());
         let end = clean::deadline(&tree);
         if end.is_some_and(|end| end <= now) {
-            let precondition = Precondition { uid: Some(object.uid().into()), revision: None };
-            let options = DeleteOptions { precondition, ..DeleteOptions::default() };
+            let options = DeleteOptions::of(&object);
             return match self.ctx.client.delete(&Target::one(requests(), "", name), &options).await {
                 Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),
                 _ => Ok(None),

@@ -10,8 +10,7 @@ use api::k8s_openapi::api::core::v1::{Node, Pod};
 use api::labels::Selector;
 use api::{Draft, Object, Resource, Value};
 use client::{
-    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Precondition, Recorder, Requeue, Target, WorkQueue,
-    WriteOptions,
+    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Recorder, Requeue, Target, WorkQueue, WriteOptions,
 };
 use scheduler::{NodeInfo, PodInfo};
 use serde_json::json;
@@ -216,8 +215,7 @@ impl DaemonSets {
 
     async fn delete(&self, key: &ObjectKey, set: &Object, pod: &Object) -> Result<(), Error> {
         self.expectations.expect_deletion(key, pod.uid());
-        let precondition = Precondition { uid: Some(pod.uid().into()), revision: None };
-        let options = DeleteOptions { precondition, ..Default::default() };
+        let options = DeleteOptions::of(pod);
         match self.ctx.client.delete(&Target::one(Pod::gvr(), pod.namespace(), pod.name()), &options).await {
             Ok(_) => {
                 self.recorder.normal::<DaemonSet>(set, "SuccessfulDelete", format!("Deleted pod: {}", pod.name()));

@@ -3,7 +3,7 @@
 use api::k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use api::k8s_openapi::api::core::v1::Pod;
 use api::{Object, Resource, Value};
-use client::{DeleteOptions, Index, Patch, Precondition, Recorder, Target, WriteOptions};
+use client::{DeleteOptions, Index, Patch, Recorder, Target, WriteOptions};
 use jiff::SignedDuration;
 use serde_json::json;
 use std::sync::Arc;
@@ -380,8 +380,7 @@ impl<'a> Rollout<'a> {
                 continue;
             }
             let target = Target::one(ReplicaSet::gvr(), set.0.namespace(), set.name());
-            let precondition = Precondition { uid: Some(set.0.uid().into()), revision: None };
-            let options = DeleteOptions { precondition, ..Default::default() };
+            let options = DeleteOptions::of(&set.0);
             match self.ctx.client.delete(&target, &options).await {
                 Err(e) if !e.is_not_found() => return Err(e.into()),
                 _ => {}

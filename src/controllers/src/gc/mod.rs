@@ -8,7 +8,7 @@
 
 mod graph;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, Error};
+use crate::{Context, Error, finalizers};
 use graph::{Graph, Id};
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -63,7 +63,8 @@ struct Served {
 
 /// What other API servers serve that can be collected, each in its preferred version: upstream's `GetDeletableResources`.
 fn elsewhere(served: &mut Vec<Served>, all: &[Aggregated]) {
-    for a in all {
+    // one that does not answer is not asked; what it owns waits until it does
+    for a in all.iter().filter(|a| a.fresh) {
         for r in &*a.resources {
             let can = |verb: &&str| r["verbs"].as_array().is_some_and(|all| all.iter().any(|v| v == verb));
             let text = |key: &str| r[key].as_str().unwrap_or_default();
@@ -131,13 +132,9 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     }
 }
 
-fn has_finalizer(o: &Object, name: &str) -> bool {
-    o.meta().finalizers.iter().any(|f| &**f == name)
-}
-
 /// Being deleted in the foreground: `deletingDependents`.
 fn waits_for_dependents(o: &Object) -> bool {
-    o.meta().is_deleting() && has_finalizer(o, FOREGROUND)
+    o.meta().is_deleting() && o.meta().has_finalizer(FOREGROUND)
 }
 
 impl Collector {
@@ -204,10 +201,10 @@ impl Collector {
         }
         // whose owners were of a kind that nobody knew
         let new: Vec<u16> = fresh.iter().map(|(place, _, _)| *place).collect();
-        let dependents = self.graph.lock().all();
+        let dependents = if new.is_empty() { BTreeSet::new() } else { self.graph.lock().all() };
         for id in dependents {
-            let owners = self.cached(&id).map(|o| o.meta().owner_references.clone()).unwrap_or_default();
-            if owners.iter().any(|r| self.kind_of(r).is_some_and(|k| new.contains(&k))) {
+            let of_new = |r: &OwnerReference| self.kind_of(r).is_some_and(|k| new.contains(&k));
+            if self.cached(&id).is_some_and(|o| o.meta().owner_references.iter().any(of_new)) {
                 self.queue.add(Task::Delete((*id).clone()));
             }
         }
@@ -220,9 +217,7 @@ impl Collector {
 
     fn changed(&self, kind: u16, change: &Change) {
         // another object of the same name: the old one is gone
-        if let (Some(old), Some(new)) = (&change.old, &change.new)
-            && old.uid() != new.uid()
-        {
+        if let (Some(old), Some(new)) = (change.gone(), &change.new) {
             self.changed(kind, &Change { old: Some(old.clone()), new: None });
             return self.changed(kind, &Change { old: None, new: Some(new.clone()) });
         }
@@ -255,9 +250,9 @@ impl Collector {
             return;
         };
         if new.meta().is_deleting() {
-            if has_finalizer(new, ORPHAN) {
+            if new.meta().has_finalizer(ORPHAN) {
                 self.queue.add(Task::Orphan(id));
-            } else if has_finalizer(new, FOREGROUND) {
+            } else if new.meta().has_finalizer(FOREGROUND) {
                 self.queue.add(Task::Delete(id));
             }
         } else if new.meta().owner_references.iter().any(|r| self.needs_look(r, new.namespace())) {
@@ -341,9 +336,9 @@ impl Collector {
         let propagation = if waiting > 0 && !dependents.is_empty() {
             self.unblock_cycle(&object, &dependents).await?;
             Propagation::Foreground
-        } else if has_finalizer(&object, ORPHAN) {
+        } else if object.meta().has_finalizer(ORPHAN) {
             Propagation::Orphan
-        } else if has_finalizer(&object, FOREGROUND) {
+        } else if object.meta().has_finalizer(FOREGROUND) {
             Propagation::Foreground
         } else {
             Propagation::Background
@@ -402,7 +397,7 @@ impl Collector {
 
     async fn orphan(&self, id: &Id) -> Result<Requeue, Error> {
         let target = self.target_of(id.kind, &id.namespace, &id.name);
-        let Some(object) = self.cached(id).filter(|o| has_finalizer(o, ORPHAN)) else { return Ok(None) };
+        let Some(object) = self.cached(id).filter(|o| o.meta().has_finalizer(ORPHAN)) else { return Ok(None) };
         let dependents = self.graph.lock().dependents(&id.uid);
         for dependent in dependents {
             if let Some(d) = self.cached(&dependent) {
@@ -421,8 +416,7 @@ impl Collector {
     }
 
     async fn remove_finalizer(&self, target: &Target, object: &Object, name: &str) -> Result<(), Error> {
-        let rest: Vec<_> = object.meta().finalizers.iter().filter(|f| &***f != name).collect();
-        self.patch_metadata(target, object, json!({"finalizers": rest})).await
+        finalizers::set(&*self.ctx.client, target, object, name, false).await
     }
 
     async fn patch_metadata(&self, target: &Target, object: &Object, mut metadata: api::Value) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use api::k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use api::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use api::{Resource, Value};
 use client::Client;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn bench() -> Bench {
     let bench = Bench::with(|c| {
@@ -69,7 +70,21 @@ async fn other_api_servers_have_owners_and_dependents() {
     let resources =
         vec![resource("things/status", json!(["get"])), resource("things", json!(["get", "list", "watch", "delete"]))];
     let [group, version] = ["x.io", "v1"].map(str::to_owned);
-    bench.fake.aggregate(vec![Aggregated { group, version, fresh: true, resources: Arc::new(resources) }]);
+    let served = |fresh: bool| {
+        let (group, version, resources) = (group.clone(), version.clone(), Arc::new(resources.clone()));
+        vec![Aggregated { group, version, fresh, resources }]
+    };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    bench.fake.react(move |_, target| {
+        count.fetch_add(usize::from(target.resource.resource == "things"), Ordering::Relaxed);
+        None
+    });
+    // nor while it does not answer, and then it is not asked either
+    bench.fake.aggregate(served(false));
+    settle().await;
+    assert_eq!((left(&bench).len(), asked.load(Ordering::Relaxed)), (5, 0));
+    bench.fake.aggregate(served(true));
     settle().await;
     assert_eq!(left(&bench), ["d", "r", "p", "kept"]);
     delete::<Deployment>(&bench, "d", Propagation::Background).await;

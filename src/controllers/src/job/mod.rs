@@ -16,7 +16,7 @@ use api::k8s_openapi::api::core::v1::Pod;
 use api::labels::Selector;
 use api::{Object, Resource, Value};
 use client::{
-    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Patch, Precondition, Propagation, Recorder, Requeue,
+    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Precondition, Propagation, Recorder, Requeue,
     Target, WorkQueue, WriteOptions,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +27,7 @@ use crate::claim::{by_owner, claim};
 use crate::expectations::Expectations;
 use crate::pods::controller_key;
 use crate::status::{self, Conditions, omit_zero};
-use crate::{Context, Error, batch, pods};
+use crate::{Context, Error, batch, finalizers, pods};
 use tally::{End, FINALIZER, INDEX, Tally, holds_finalizer, is_indexed};
 
 const NAME: &str = "job-controller";
@@ -63,10 +63,8 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     let (q, me) = (queue.clone(), this.clone());
     this.jobs.on_change(move |c| {
         let key = ObjectKey::of(c.object());
-        if let Some(gone) = c.old.as_ref().filter(|o| c.new.as_ref().is_none_or(|n| n.uid() != o.uid())) {
+        if let Some(gone) = c.gone() {
             me.pods.get(gone.uid()).iter().for_each(|p| me.orphans.add(ObjectKey::of(p)));
-        }
-        if c.new.is_none() || c.old.as_ref().zip(c.new.as_ref()).is_some_and(|(o, n)| o.uid() != n.uid()) {
             me.expectations.forget(&key);
         }
         q.add(key);
@@ -324,8 +322,7 @@ impl Jobs {
     async fn delete_pods(&self, key: &ObjectKey, job: &Object, victims: &[Arc<Object>]) -> Result<(), Error> {
         for pod in victims {
             self.expectations.expect_deletion(key, pod.uid());
-            let precondition = Precondition { uid: Some(pod.uid().into()), revision: None };
-            let options = DeleteOptions { precondition, ..Default::default() };
+            let options = DeleteOptions::of(pod);
             match self.ctx.client.delete(&Target::one(Pod::gvr(), pod.namespace(), pod.name()), &options).await {
                 Ok(_) => self.recorder.normal::<Job>(job, "SuccessfulDelete", format!("Deleted pod: {}", pod.name())),
                 Err(e) => {
@@ -397,7 +394,11 @@ impl Jobs {
         });
         match status::write::<Job>(&*self.ctx.client, job, status).await {
             Ok(Some(written)) => {
-                self.expectations.wrote(&ObjectKey::of(job), written.revision());
+                // of one that has gone meanwhile nobody would forget it
+                let key = ObjectKey::of(job);
+                if self.jobs.get(&key.namespace, &key.name).is_some_and(|now| now.uid() == written.uid()) {
+                    self.expectations.wrote(&key, written.revision());
+                }
                 Ok(())
             }
             Err(e) if !e.is_gone() => Err(e),
@@ -414,21 +415,8 @@ impl Jobs {
     }
 
     async fn remove_finalizer(&self, pod: &Object) -> Result<(), Error> {
-        if !holds_finalizer(pod) {
-            return Ok(());
-        }
-        let rest: Vec<_> = pod.meta().finalizers.iter().filter(|f| &***f != FINALIZER).collect();
-        let metadata = json!({"finalizers": rest, "resourceVersion": pod.revision().to_string()});
         let target = Target::one(Pod::gvr(), pod.namespace(), pod.name());
-        match self
-            .ctx
-            .client
-            .patch(&target, Patch::Merge(json!({"metadata": metadata})), &WriteOptions::default())
-            .await
-        {
-            Err(e) if !e.is_not_found() => Err(e.into()),
-            _ => Ok(()),
-        }
+        finalizers::set(&*self.ctx.client, &target, pod, FINALIZER, false).await
     }
 }
 

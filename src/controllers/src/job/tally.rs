@@ -57,7 +57,7 @@ pub fn index_of(pod: &Pod) -> Option<u32> {
 }
 
 pub fn holds_finalizer(o: &Object) -> bool {
-    o.meta().finalizers.iter().any(|f| &**f == FINALIZER)
+    o.meta().has_finalizer(FINALIZER)
 }
 
 fn limit(n: Option<i32>) -> u32 {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use api::k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use api::{Object, Resource};
 use client::{
-    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Patch, Precondition, Recorder, Requeue, Target,
-    WorkQueue, WriteOptions,
+    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Patch, Recorder, Requeue, Target, WorkQueue,
+    WriteOptions,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -129,8 +129,7 @@ impl Evictor {
         self.recorder.normal::<Pod>(pod, "TaintManagerEviction", text);
         let message = "Taint manager: deleting due to NoExecute taint";
         disrupt(&self.ctx, pod, "DeletionByTaintManager", message, None).await?;
-        let precondition = Precondition { uid: Some(pod.uid().into()), revision: None };
-        let options = DeleteOptions { precondition, ..Default::default() };
+        let options = DeleteOptions::of(pod);
         let target = Target::one(Pod::gvr(), pod.namespace(), pod.name());
         match self.ctx.client.delete(&target, &options).await {
             Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),

@@ -10,10 +10,7 @@ use api::k8s_openapi::api::apps::v1::ReplicaSet;
 use api::k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use api::labels::{Labels, Selector};
 use api::{Object, Resource, Value};
-use client::{
-    Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Precondition, Requeue, Target, WorkQueue,
-    WriteOptions,
-};
+use client::{Change, Controller, DeleteOptions, Index, Informer, ObjectKey, Requeue, Target, WorkQueue, WriteOptions};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -199,8 +196,7 @@ impl Replicas {
 
     async fn delete<K: Replicated>(&self, key: &ObjectKey, set: &Object, pod: &Object) -> Result<(), Error> {
         let target = Target::one(Pod::gvr(), pod.namespace(), pod.name());
-        let precondition = Precondition { uid: Some(pod.uid().into()), revision: None };
-        let options = DeleteOptions { precondition, ..Default::default() };
+        let options = DeleteOptions::of(pod);
         match self.ctx.client.delete(&target, &options).await {
             Ok(_) => {
                 self.recorder.normal::<K>(set, "SuccessfulDelete", format!("Deleted pod: {}", pod.name()));

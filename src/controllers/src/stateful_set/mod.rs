@@ -11,8 +11,7 @@ use api::k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use api::labels::Selector;
 use api::{Object, Resource, Value};
 use client::{
-    Controller, DeleteOptions, Index, Informer, ObjectKey, Patch, Precondition, Recorder, Requeue, Target, WorkQueue,
-    WriteOptions,
+    Controller, DeleteOptions, Index, Informer, ObjectKey, Patch, Recorder, Requeue, Target, WorkQueue, WriteOptions,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -175,8 +174,7 @@ impl StatefulSets {
     }
 
     async fn delete(&self, set: &Object, pod: &Object) -> Result<(), Error> {
-        let precondition = Precondition { uid: Some(pod.uid().into()), revision: None };
-        let options = DeleteOptions { precondition, ..Default::default() };
+        let options = DeleteOptions::of(pod);
         match self.ctx.client.delete(&Target::one(Pod::gvr(), pod.namespace(), pod.name()), &options).await {
             Ok(_) => {
                 let text = format!("delete Pod {} in StatefulSet {} successful", pod.name(), set.name());

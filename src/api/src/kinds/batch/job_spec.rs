@@ -13,9 +13,9 @@ const MOST_PARALLEL: i64 = 100_000;
 /// `maxFailedIndexesForIndexedJob`
 const MOST_FAILED: i64 = 100_000;
 /// `completionsSoftLimit`
-pub(super) const MANY_COMPLETIONS: i64 = 100_000;
+const MANY_COMPLETIONS: i64 = 100_000;
 /// `parallelismLimitForHighCompletions`, `maxFailedIndexesLimitForHighCompletions`
-pub(super) const MOST_OF_MANY: i64 = 10_000;
+const MOST_OF_MANY: i64 = 10_000;
 
 /// The template, and what a failure policy leaves open.
 pub(super) fn default(spec: &mut Value) {

@@ -31,7 +31,7 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("local", &["path"]),
 ];
 
-fn required(errors: &mut Vec<Error>, path: &Path, source: &Value, keys: &[&str]) {
+pub(super) fn required(errors: &mut Vec<Error>, path: &Path, source: &Value, keys: &[&str]) {
     for key in keys.iter().filter(|k| is_zero(source.get(k).unwrap_or(&Value::Null))) {
         errors.push(Error::required(&path.child(key), ""));
     }

@@ -202,11 +202,11 @@ pub(super) fn binding(errors: &mut Vec<Error>, path: &Path, owner: &Value) {
             if list[..i].contains(condition) {
                 errors.push(Error::duplicate(&at.index(i), condition.clone()));
             }
-            if std::ptr::eq(list, failed) && wanted.contains(condition) {
-                let detail = "bindingFailureConditions must not overlap with bindingConditions";
-                errors.push(Error::invalid(&at.index(i), condition.clone(), detail));
-            }
         }
+    }
+    for (i, condition) in failed.iter().enumerate().filter(|(_, c)| wanted.contains(c)) {
+        let detail = "bindingFailureConditions must not overlap with bindingConditions";
+        errors.push(Error::invalid(&at_failed.index(i), condition.clone(), detail));
     }
     let none = |key: &str| owner.get(key).cloned().unwrap_or_default();
     if wanted.is_empty() && !failed.is_empty() {

@@ -154,77 +154,72 @@ fn shortened(key: &str, most: usize) -> Cow<'_, str> {
 
 /// Where the devices are: one of four ways to say it.
 fn place(errors: &mut Vec<Error>, path: &Path, spec: &Value) {
-    let mut said = Vec::new();
-    if has(spec, "nodeName") {
-        if text(spec, "nodeName").is_empty() {
-            let detail = "must be either unset or set to a non-empty string";
-            errors.push(Error::invalid(&path.child("nodeName"), "", detail));
-        } else {
-            said.push("`nodeName`");
-            node_name(errors, path, spec);
-        }
-    }
-    if has(spec, "nodeSelector") {
-        said.push("`nodeSelector`");
-        node_selector(errors, &path.child("nodeSelector"), &spec["nodeSelector"]);
-        let terms = items(&spec["nodeSelector"], "nodeSelectorTerms");
-        if terms.len() != 1 {
-            let at = path.child("nodeSelector");
-            let detail = "must have exactly one node selector term";
-            errors.push(Error::invalid(&at.child("nodeSelectorTerms"), terms.to_vec(), detail));
-        }
-    }
-    for (key, shown) in [("allNodes", "`allNodes`"), ("perDeviceNodeSelection", "`perDeviceNodeSelection`")] {
-        match (has(spec, key), flag(spec, key)) {
-            (true, true) => said.push(shown),
-            (true, false) => {
-                errors.push(Error::invalid(&path.child(key), false, "must be either unset or set to true"));
-            }
-            _ => {}
-        }
-    }
+    const WAYS: Ways = Ways {
+        empty: "must be either unset or set to a non-empty string",
+        one_term: true,
+        flags: &["allNodes", "perDeviceNodeSelection"],
+    };
+    let said = WAYS.said(errors, path, spec);
     let one = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
-    match said.len() {
-        0 => errors.push(Error::required(path, one)),
-        1 => {}
-        _ => {
-            let detail = format!("{one}, but multiple fields are set");
-            errors.push(Error::invalid(path, format!("{{{}}}", said.join(", ")), detail));
-        }
-    }
-}
-
-fn node_name(errors: &mut Vec<Error>, path: &Path, owner: &Value) {
-    let name = text(owner, "nodeName");
-    let wrong = names::dns_subdomain(name, false);
-    errors.extend(wrong.into_iter().map(|e| Error::invalid(&path.child("nodeName"), name, e)));
+    exactly_one(errors, path, &said, one, &format!("{one}, but multiple fields are set"));
 }
 
 /// The same of one device, where the slice leaves that to them.
 fn own_place(errors: &mut Vec<Error>, path: &Path, device: &Value) {
-    let mut said = Vec::new();
-    if let Some(name) = some(device, "nodeName") {
-        if name == "" {
-            errors.push(Error::invalid(&path.child("nodeName"), "", "must not be empty"));
-        } else {
-            said.push("`nodeName`");
-            node_name(errors, path, device);
+    const WAYS: Ways = Ways { empty: "must not be empty", one_term: false, flags: &["allNodes"] };
+    let said = WAYS.said(errors, path, device);
+    let one = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
+    exactly_one(errors, path, &said, one, one);
+}
+
+/// What may be said of a place.
+struct Ways {
+    /// What is wrong with a node without a name.
+    empty: &'static str,
+    /// A selector has exactly one term.
+    one_term: bool,
+    flags: &'static [&'static str],
+}
+
+impl Ways {
+    /// Those that are used.
+    fn said(&self, errors: &mut Vec<Error>, path: &Path, owner: &Value) -> Vec<String> {
+        let mut said = Vec::new();
+        if has(owner, "nodeName") {
+            let (at, name) = (path.child("nodeName"), text(owner, "nodeName"));
+            if name.is_empty() {
+                errors.push(Error::invalid(&at, "", self.empty));
+            } else {
+                said.push("`nodeName`".into());
+                errors.extend(names::dns_subdomain(name, false).into_iter().map(|e| Error::invalid(&at, name, e)));
+            }
         }
+        if has(owner, "nodeSelector") {
+            said.push("`nodeSelector`".into());
+            let at = path.child("nodeSelector");
+            node_selector(errors, &at, &owner["nodeSelector"]);
+            let terms = items(&owner["nodeSelector"], "nodeSelectorTerms");
+            if self.one_term && terms.len() != 1 {
+                let detail = "must have exactly one node selector term";
+                errors.push(Error::invalid(&at.child("nodeSelectorTerms"), terms.to_vec(), detail));
+            }
+        }
+        for key in self.flags.iter().filter(|key| has(owner, key)) {
+            if flag(owner, key) {
+                said.push(format!("`{key}`"));
+            } else {
+                errors.push(Error::invalid(&path.child(key), false, "must be either unset or set to true"));
+            }
+        }
+        said
     }
-    if has(device, "nodeSelector") {
-        said.push("`nodeSelector`");
-        node_selector(errors, &path.child("nodeSelector"), &device["nodeSelector"]);
-    }
-    match some(device, "allNodes") {
-        Some(all) if *all == true => said.push("`allNodes`"),
-        Some(_) => errors.push(Error::invalid(&path.child("allNodes"), false, "must be either unset or set to true")),
-        None => {}
-    }
-    let detail = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
-    match said.len() {
-        0 => errors.push(Error::required(path, detail)),
-        1 => {}
-        _ => errors.push(Error::invalid(path, format!("{{{}}}", said.join(", ")), detail)),
+}
+
+fn exactly_one(errors: &mut Vec<Error>, path: &Path, said: &[String], none: &str, several: &str) {
+    match said {
+        [] => errors.push(Error::required(path, none)),
+        [_] => {}
+        _ => errors.push(Error::invalid(path, format!("{{{}}}", said.join(", ")), several)),
     }
 }
 

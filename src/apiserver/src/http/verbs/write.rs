@@ -24,10 +24,7 @@ async fn take(
     let bytes = input::read(request).await?;
     let decoded = input::document(&bytes, format, &served.kind.kind, validation)?;
     let mut warnings = Vec::new();
-    let mut tree = input::object(served, decoded, validation, &mut warnings)?;
-    if let Some(schema) = served.schema() {
-        schema.drop_empty(&mut tree);
-    }
+    let tree = input::object(served, decoded, validation, &mut warnings)?;
     Ok((attributes, tree, warnings))
 }
 
@@ -167,7 +164,7 @@ pub(super) async fn patch(
     unforced(&a.query)?;
     let (name, manager) = (a.info.name.clone(), a.manager("PatchOptions")?);
     let (attributes, body, duplicates) = take_patch(a, validation).await?;
-    let mut call = Call::new(&attributes, served, dry_run).by(manager);
+    let mut call = Call::new(&attributes, served, dry_run).by(manager).warned(Vec::new());
     let object = front.engine.patch(&mut call, part, &name, &body, duplicates, validation).await?;
     Ok(written(&wanted, served, 200, &object, &call.warnings))
 }

@@ -153,6 +153,9 @@ fn label_keys(errors: &mut Vec<Error>, path: &Path, keys: &[Value], selector: &V
 
 /// Keys that the selector had of its own, beside what they were made into. Upstream's path is as odd.
 fn twice(errors: &mut Vec<Error>, path: &Path, keys: &[Value], selector: &Value) {
+    if keys.is_empty() {
+        return;
+    }
     let expressions = items(selector, "matchExpressions");
     for (n, e) in expressions.iter().enumerate() {
         let key = text(e, "key");

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::validation::check;
 use crate::field::{Error, Path};
+use crate::kinds::core::volume_source::backsteps;
 use crate::kinds::tree::{has, items, text};
 use crate::names;
 
@@ -103,16 +104,13 @@ fn value_from(errors: &mut Vec<Error>, path: &Path, env: &Value) {
 
 /// `validateFileKeySelector`
 fn file_key(errors: &mut Vec<Error>, path: &Path, source: &Value) {
-    type Rule = fn(&str) -> Vec<String>;
-    let label: Rule = |name| names::dns_label(name, false);
-    let inside: Rule = |path| match path.split('/').any(|part| part == "..") {
-        true => vec!["must not contain '..'".into()],
-        false => Vec::new(),
-    };
-    for (key, rule) in [("key", names::env_var_name as Rule), ("volumeName", label), ("path", inside)] {
-        match text(source, key) {
-            "" => errors.push(Error::required(&path.child(key), "")),
-            value => check(errors, &path.child(key), value, rule(value)),
+    for key in ["key", "volumeName", "path"] {
+        let path = &path.child(key);
+        match (key, text(source, key)) {
+            (_, "") => errors.push(Error::required(path, "")),
+            ("key", value) => check(errors, path, value, names::env_var_name(value)),
+            ("volumeName", value) => check(errors, path, value, names::dns_label(value, false)),
+            (_, value) => backsteps(errors, path, value),
         }
     }
 }

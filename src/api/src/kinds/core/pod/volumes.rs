@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::validation::check;
 use crate::field::{Error, Path};
-use crate::kinds::core::volume_source::{self, backsteps};
-use crate::kinds::tree::{has, is_zero, items, some, text};
+use crate::kinds::core::volume_source::{self, backsteps, required};
+use crate::kinds::tree::{has, items, some, text};
 use crate::names;
 use crate::quantity::Quantity;
 
@@ -63,12 +63,6 @@ pub(super) fn validate(errors: &mut Vec<Error>, path: &Path, volumes: &[Value]) 
                 errors.push(Error::duplicate(&path.child("name"), name));
             }
         }
-    }
-}
-
-fn required(errors: &mut Vec<Error>, path: &Path, owner: &Value, keys: &[&str]) {
-    for key in keys.iter().filter(|k| is_zero(owner.get(k).unwrap_or(&Value::Null))) {
-        errors.push(Error::required(&path.child(key), ""));
     }
 }
 
