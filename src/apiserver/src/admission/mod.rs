@@ -175,6 +175,38 @@ pub mod testing {
         }
     }
 
+    /// What a write needs beside the object.
+    #[derive(Default)]
+    pub struct Scratch {
+        pub warnings: Vec<String>,
+        held: Vec<Box<dyn Any + Send>>,
+        again: Again,
+    }
+
+    impl Scratch {
+        pub fn write<'a>(
+            &'a mut self,
+            attributes: &'a Attributes,
+            kind: &'a Arc<Kind>,
+            object: &'a mut Value,
+            old: Option<&'a Arc<Object>>,
+        ) -> Write<'a> {
+            Write {
+                attributes,
+                kind,
+                object,
+                old,
+                dry_run: false,
+                connect: false,
+                deletion: None,
+                manager: "",
+                warnings: &mut self.warnings,
+                held: &mut self.held,
+                again: &mut self.again,
+            }
+        }
+    }
+
     pub fn kind() -> Arc<Kind> {
         kind_of("")
     }
@@ -219,20 +251,8 @@ pub mod testing {
         mut object: Value,
         old: Option<&Arc<Object>>,
     ) -> Result<Value, Status> {
-        let (mut warnings, mut held, mut again) = (Vec::new(), Vec::new(), Again::default());
-        let mut write = Write {
-            attributes,
-            kind: &kind_of(plural),
-            object: &mut object,
-            old,
-            dry_run: false,
-            connect: false,
-            deletion: None,
-            manager: "",
-            warnings: &mut warnings,
-            held: &mut held,
-            again: &mut again,
-        };
+        let (kind, mut scratch) = (kind_of(plural), Scratch::default());
+        let mut write = scratch.write(attributes, &kind, &mut object, old);
         if plugin.handles(attributes) {
             plugin.mutate(&mut write).await?;
             plugin.validate(&mut write).await?;

@@ -161,6 +161,7 @@ impl Engine {
                 }
                 items.push(object.clone());
             }
+            items = self.present_all(served, items).await?;
         }
         let remaining = (more && everything).then(|| rest.count() + 1);
         let next = match items.last() {
@@ -173,7 +174,6 @@ impl Engine {
             }
             _ => String::new(),
         };
-        let items = self.present_all(served, items).await?;
         Ok(Listing { items, revision: snapshot.revision(), next, remaining })
     }
 

@@ -136,7 +136,7 @@ impl Changes {
     pub async fn next(&mut self) -> Result<Vec<Change>, Status> {
         loop {
             if !self.pending.is_empty() {
-                if self.served.kind.definition.is_some() {
+                if self.served.kind.definition.is_some() && !self.presented {
                     self.pending = self.presented(self.pending.clone()).await?;
                 }
                 return Ok(std::mem::take(&mut self.pending));

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::User;
-use crate::admission::testing::{attributes, run_as};
+use crate::admission::testing::{Scratch, attributes, kind_of, run_as};
 use crate::lookup::fake::Cluster;
 
 fn shown(amounts: &Amounts) -> Vec<String> {
@@ -110,21 +110,8 @@ async fn two_writes_at_once_do_not_both_take_the_last_place() {
     let plugin = Arc::new(ResourceQuota::new(cluster.clone()));
     let a = attributes("pods", "ns", &User::system("t"));
     let write = async |name: &str| {
-        let (mut tree, mut warnings, mut held) = (pod(name, "1"), Vec::new(), Vec::new());
-        let kind = crate::admission::testing::kind_of("pods");
-        let mut write = crate::admission::Write {
-            attributes: &a,
-            kind: &kind,
-            object: &mut tree,
-            old: None,
-            dry_run: false,
-            connect: false,
-            deletion: None,
-            manager: "",
-            warnings: &mut warnings,
-            held: &mut held,
-            again: &mut Default::default(),
-        };
+        let (mut tree, kind, mut scratch) = (pod(name, "1"), kind_of("pods"), Scratch::default());
+        let mut write = scratch.write(&a, &kind, &mut tree, None);
         let admitted = crate::admission::Plugin::validate(&*plugin, &mut write).await.is_ok();
         tokio::task::yield_now().await;
         if admitted {

@@ -286,7 +286,7 @@ impl<'a> Pod<'a> {
     }
 
     /// Those that say a profile that is none of the good ones.
-    fn bad_seccomp(&self) -> Found {
+    fn seccomp(&self) -> Found {
         let mut kinds = BTreeSet::new();
         let mut bad = |context: &'a Value| {
             let kind = text(context, "/seccompProfile/type");
@@ -307,14 +307,11 @@ impl<'a> Pod<'a> {
             format!("{} must not set securityContext.seccompProfile.type to {}", all.join(" and "), quoted(kinds));
         found("seccompProfile", detail)
     }
-    fn seccomp(&self) -> Found {
-        self.bad_seccomp()
-    }
     fn seccomp_set(&self, v: Version) -> Found {
         if self.is_windows(v) {
             return None;
         }
-        if let Some(bad) = self.bad_seccomp() {
+        if let Some(bad) = self.seccomp() {
             return Some(bad);
         }
         let names = self.those(|c| !c["securityContext"]["seccompProfile"].is_object());

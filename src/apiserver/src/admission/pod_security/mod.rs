@@ -9,7 +9,7 @@ mod policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::{Object, Status, Value};
+use api::{Kind, Object, Status, Value};
 use async_trait::async_trait;
 
 use super::tree::items;
@@ -27,42 +27,32 @@ pub struct PodSecurity {
     lookup: Arc<dyn Lookup>,
 }
 
-/// Where a kind has its pod: `spec` is within.
-fn pod_of<'a>(group: &str, plural: &str, object: &'a Value) -> Option<&'a Value> {
-    let pointer = match (group, plural) {
-        ("", "pods") => "",
-        ("", "podtemplates") => "/template",
-        ("", "replicationcontrollers")
-        | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-        | ("batch", "jobs") => "/spec/template",
-        ("batch", "cronjobs") => "/spec/jobTemplate/spec/template",
-        _ => return None,
-    };
+/// Kinds and where they have their pod: `spec` is within.
+const PODS: [(&str, &str, &str); 9] = [
+    ("", "pods", ""),
+    ("", "podtemplates", "/template"),
+    ("", "replicationcontrollers", "/spec/template"),
+    ("apps", "deployments", "/spec/template"),
+    ("apps", "replicasets", "/spec/template"),
+    ("apps", "statefulsets", "/spec/template"),
+    ("apps", "daemonsets", "/spec/template"),
+    ("batch", "jobs", "/spec/template"),
+    ("batch", "cronjobs", "/spec/jobTemplate/spec/template"),
+];
+
+fn pod_of<'a>(kind: &Kind, object: &'a Value) -> Option<&'a Value> {
+    let (_, _, pointer) = PODS.iter().find(|(group, plural, _)| kind.group == *group && kind.plural == *plural)?;
     object.pointer(pointer)
 }
 
-fn makes_pods(plural: &str) -> bool {
-    matches!(
-        plural,
-        "podtemplates"
-            | "replicationcontrollers"
-            | "deployments"
-            | "replicasets"
-            | "statefulsets"
-            | "daemonsets"
-            | "jobs"
-            | "cronjobs"
-    )
-}
-
-/// `violates PodSecurity "baseline:latest": privileged (container "c" must …)`
+/// `PodSecurity "baseline:latest": privileged (container "c" must …)`
 fn described(policy: Policy, pod: &Value) -> Option<String> {
     let found = violations(policy, pod);
     if found.is_empty() {
         return None;
     }
     let all: Vec<String> = found.iter().map(|v| format!("{} ({})", v.reason, v.detail)).collect();
-    Some(format!("violate PodSecurity \"{policy}\": {}", all.join(", ")))
+    Some(format!("PodSecurity \"{policy}\": {}", all.join(", ")))
 }
 
 /// `isSignificantPodUpdate`: images, and which containers there are.
@@ -89,7 +79,7 @@ impl PodSecurity {
         if policies.warn.is_free() && policies.audit.is_free() && (!is_pod || policies.enforce.is_free()) {
             return Ok(());
         }
-        let Some(pod) = pod_of(&write.kind.group, &write.kind.plural, write.object) else { return Ok(()) };
+        let Some(pod) = pod_of(write.kind, write.object) else { return Ok(()) };
         if is_pod
             && let Some(old) = write.old
             && !significant(pod, &old.tree())
@@ -102,13 +92,13 @@ impl PodSecurity {
         }
         let audited = described(policies.audit, pod);
         if let Some(why) = &audited {
-            annotate(&format!("{PREFIX}audit-violations"), &format!("would {why}"));
+            annotate(&format!("{PREFIX}audit-violations"), &format!("would violate {why}"));
         }
         if let Some(why) = if is_pod { described(policies.enforce, pod) } else { None } {
-            return Err(write.refuse(why.replacen("violate", "violates", 1)));
+            return Err(write.refuse(format!("violates {why}")));
         }
         if let Some(why) = if policies.warn == policies.audit { audited } else { described(policies.warn, pod) } {
-            write.warnings.push(format!("would {why}"));
+            write.warnings.push(format!("would violate {why}"));
         }
         Ok(())
     }
@@ -178,7 +168,7 @@ impl Plugin for PodSecurity {
         let ours = match (&*a.resource, &*a.subresource) {
             ("pods", "" | "ephemeralcontainers" | "resize") => a.group.is_empty(),
             ("namespaces", "") => a.group.is_empty(),
-            (plural, "") => makes_pods(plural),
+            (plural, "") => PODS.iter().any(|(_, of, _)| *of == plural),
             _ => false,
         };
         ours && matches!(a.verb, Verb::Create | Verb::Update | Verb::Patch)

@@ -1,9 +1,8 @@
 use serde_json::json;
 
-use super::super::testing::{attributes, kind_of};
+use super::super::testing::{Scratch, attributes, kind_of};
 use super::*;
 use crate::User;
-use crate::admission::Again;
 use crate::lookup::fake::Cluster;
 
 /// What enforcing says of a pod, and the warnings.
@@ -26,23 +25,11 @@ async fn change(
     }
     let mut kind = kind_of(resource);
     Arc::get_mut(&mut kind).unwrap().group.clone_from(&attributes.group);
-    let (mut warnings, mut held, mut again) = (Vec::new(), Vec::new(), Again::default());
-    let mut write = Write {
-        attributes: &attributes,
-        kind: &kind,
-        object: &mut tree,
-        old,
-        dry_run: false,
-        connect: false,
-        deletion: None,
-        manager: "",
-        warnings: &mut warnings,
-        held: &mut held,
-        again: &mut again,
-    };
+    let mut scratch = Scratch::default();
+    let mut write = scratch.write(&attributes, &kind, &mut tree, old);
     assert!(plugin.handles(&attributes));
     let refused = plugin.validate(&mut write).await.err().map_or_else(String::new, |e| format!("{} {e}", e.code));
-    (refused, warnings)
+    (refused, scratch.warnings)
 }
 
 fn namespace(cluster: &Cluster, name: &str, labels: &[(&str, &str)]) -> Arc<Object> {
